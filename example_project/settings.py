@@ -18,9 +18,7 @@ env = environ.Env()
 env.read_env(BASE_DIR / ".env")
 
 DEBUG = env.bool("DEBUG", default=True)
-SECRET_KEY = env.str(
-    "SECRET_KEY", default="for-development-only-" + "x" * 40 if DEBUG else env.NOTSET
-)
+SECRET_KEY = env.str("SECRET_KEY", default="for-development-only-" + "x" * 40 if DEBUG else env.NOTSET)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 
 INSTALLED_APPS = [

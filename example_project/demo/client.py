@@ -62,9 +62,7 @@ class Receipt:
 class LossyClient:
     """Buys things over a line that loses answers."""
 
-    def __init__(
-        self, *, host: str, port: int, path: str, tokens: list[str], accounts: list[int]
-    ) -> None:
+    def __init__(self, *, host: str, port: int, path: str, tokens: list[str], accounts: list[int]) -> None:
         self.host = host
         self.port = port
         self.path = path
@@ -78,11 +76,8 @@ class LossyClient:
         """
         key = str(uuid.uuid4())
         with ThreadPoolExecutor(len(purchase.clicks)) as fingers:
-            return list(
-                fingers.map(
-                    lambda fates: self.until_answered(purchase, key, fates), purchase.clicks
-                )
-            )
+            clicks = [fingers.submit(self.until_answered, purchase, key, fates) for fates in purchase.clicks]
+            return [click.result() for click in clicks]
 
     def until_answered(self, purchase: Purchase, key: str, fates: tuple[Fate, ...]) -> Receipt:
         """Send one request again and again, until its answer comes.
@@ -90,9 +85,7 @@ class LossyClient:
         Raises: GaveUpError.
         """
         lost = told_to_wait = server_errors = 0
-        for sent, fate, pause in zip(
-            range(1, ATTEMPTS), chain(fates, repeat(Fate.ARRIVES)), pauses(), strict=False
-        ):
+        for sent, fate, pause in zip(range(1, ATTEMPTS), chain(fates, repeat(Fate.ARRIVES)), pauses(), strict=False):
             try:
                 answer = self.send(purchase, key, fate)
             except NoAnswerError:
@@ -140,10 +133,8 @@ class LossyClient:
             if fate is Fate.LOST:
                 raise NoAnswerError
             return read(response)
-        except (
-            OSError,
-            http.client.HTTPException,
-        ) as exc:  # The server died, or its answer broke off.
+        except (OSError, http.client.HTTPException) as exc:
+            # The server process died, or its answer broke off.
             raise NoAnswerError from exc
         finally:
             line.close()

@@ -25,9 +25,7 @@ class Customer:
 def make_admin() -> str:
     """Make a superuser, or give the one there is a new password; return the password."""
     password = secrets.token_urlsafe(9)
-    admin, _ = get_user_model().objects.get_or_create(
-        username=ADMIN, defaults={"is_staff": True, "is_superuser": True}
-    )
+    admin, _ = get_user_model().objects.get_or_create(username=ADMIN, defaults={"is_staff": True, "is_superuser": True})
     admin.set_password(password)
     admin.save()
     return password
@@ -47,8 +45,6 @@ def open_accounts(label: str) -> list[Account]:
     """Open a fresh account for each customer."""
     users = get_user_model().objects.in_bulk(CUSTOMERS, field_name="username")
     return [
-        Account.objects.create(
-            owner=users[name], name=f"{name}, {label}", opening=OPENING, balance=OPENING
-        )
+        Account.objects.create(owner=users[name], name=f"{name}, {label}", opening=OPENING, balance=OPENING)
         for name in CUSTOMERS
     ]

@@ -81,9 +81,7 @@ def settle(accounts: list[Account]) -> None:
         time.sleep(0.1)
 
 
-def count(
-    receipts: dict[Purchase, list[Receipt]], accounts: list[Account], *, killed: int
-) -> Result:
+def count(receipts: dict[Purchase, list[Receipt]], accounts: list[Account], *, killed: int) -> Result:
     """Compare what the customers wanted with what the database holds."""
     charges = list(Charge.objects.filter(account__in=accounts))
     times = Counter(charge.description for charge in charges)
@@ -100,13 +98,10 @@ def count(
         charges=len(charges),
         twice=sum(times[purchase.reference] > 1 for purchase in receipts),
         missing=sum(times[purchase.reference] == 0 for purchase in receipts),
-        disagreeing=sum(
-            len({receipt.charge for receipt in found}) > 1 for found in receipts.values()
-        ),
+        disagreeing=sum(len({receipt.charge for receipt in found}) > 1 for found in receipts.values()),
         overcharged=sum((charge.amount for charge in charges), Decimal(0)) - wanted,
         adds_up=all(
-            account.adds_up()
-            for account in Account.objects.filter(pk__in=[account.pk for account in accounts])
+            account.adds_up() for account in Account.objects.filter(pk__in=[account.pk for account in accounts])
         ),
     )
 

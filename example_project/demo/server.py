@@ -73,9 +73,7 @@ class Server:
             try:
                 probe.bind((HOST, self.port))
             except OSError as exc:
-                raise ServerError(
-                    f"Port {self.port} is in use: choose another one by --port."
-                ) from exc
+                raise ServerError(f"Port {self.port} is in use: choose another one by --port.") from exc
 
     def wait_for_answer(self) -> None:
         """Return when the server answers."""
@@ -91,9 +89,7 @@ class Server:
                 return
             finally:
                 line.close()
-        raise ServerError(
-            f"The server does not start:\n{self.log.read_text(errors='replace')[-4000:]}"
-        )
+        raise ServerError(f"The server does not start:\n{self.log.read_text(errors='replace')[-4000:]}")
 
     def wait(self) -> None:
         """Return when the server ends."""

@@ -6,10 +6,7 @@ from example_project.demo.run import Result
 def table(without: Result, with_keys: Result) -> str:
     """Set both runs side by side."""
     rows = [("", "without keys", "with keys")]
-    rows += [
-        (title, show(getattr(without, name)), show(getattr(with_keys, name)))
-        for title, name in ROWS
-    ]
+    rows += [(title, show(getattr(without, name)), show(getattr(with_keys, name))) for title, name in ROWS]
     return "\n".join(f"  {title:<36}{left:>14}{right:>14}" for title, left, right in rows)
 
 

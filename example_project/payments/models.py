@@ -31,9 +31,7 @@ class Account(models.Model):
     The balance is what it opened with, less what was charged and sent, plus what was received.
     """
 
-    owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="accounts"
-    )
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="accounts")
     name = models.CharField(max_length=100)
     opening = models.DecimalField(max_digits=12, decimal_places=2, default=Decimal(0))
     balance = models.DecimalField(max_digits=12, decimal_places=2, default=Decimal(0))
@@ -53,9 +51,7 @@ class Charge(models.Model):
     """Money taken from an account."""
 
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="charges")
-    amount = models.DecimalField(
-        max_digits=12, decimal_places=2, validators=[MinValueValidator(CENT)]
-    )
+    amount = models.DecimalField(max_digits=12, decimal_places=2, validators=[MinValueValidator(CENT)])
     description = models.CharField(max_length=100)
     created = models.DateTimeField(auto_now_add=True)
 
@@ -81,9 +77,7 @@ class Transfer(models.Model):
 
     source = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="sent")
     target = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="received")
-    amount = models.DecimalField(
-        max_digits=12, decimal_places=2, validators=[MinValueValidator(CENT)]
-    )
+    amount = models.DecimalField(max_digits=12, decimal_places=2, validators=[MinValueValidator(CENT)])
     created = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

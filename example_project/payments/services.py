@@ -48,12 +48,7 @@ def transfer(source: Account, target: Account, amount: Decimal) -> Transfer:
     Raises: InsufficientFundsError.
     """
     # Always locked in the same order: two transfers in opposite directions would deadlock.
-    accounts = (
-        Account.objects.select_for_update()
-        .filter(pk__in=(source.pk, target.pk))
-        .order_by("pk")
-        .in_bulk()
-    )
+    accounts = Account.objects.select_for_update().filter(pk__in=(source.pk, target.pk)).order_by("pk").in_bulk()
     payer, payee = accounts[source.pk], accounts[target.pk]
     if payer.balance < amount:
         raise InsufficientFundsError

@@ -47,6 +47,4 @@ def sign_in(request: HttpRequest) -> bool:
 
 def refusal() -> JsonResponse:
     """Ask for a token."""
-    return JsonResponse(
-        {"detail": "A valid token is needed."}, status=401, headers={"WWW-Authenticate": "Token"}
-    )
+    return JsonResponse({"detail": "A valid token is needed."}, status=401, headers={"WWW-Authenticate": "Token"})

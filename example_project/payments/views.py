@@ -49,9 +49,7 @@ class ChargeViewSet(
     idempotency_required = True
 
     def get_queryset(self) -> Any:
-        return Charge.objects.filter(
-            account__in=Account.objects.visible_to(self.request.user)
-        ).order_by("-pk")
+        return Charge.objects.filter(account__in=Account.objects.visible_to(self.request.user)).order_by("-pk")
 
     def create(self, request: Request) -> Response:
         """Charge an account."""

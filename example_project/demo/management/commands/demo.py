@@ -34,16 +34,10 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "--charges", type=positive, default=200, help="purchases in each run (200)"
-        )
-        parser.add_argument(
-            "--port", type=int, default=8000, help="port of the server on 127.0.0.1 (8000)"
-        )
+        parser.add_argument("--charges", type=positive, default=200, help="purchases in each run (200)")
+        parser.add_argument("--port", type=int, default=8000, help="port of the server on 127.0.0.1 (8000)")
         parser.add_argument("--workers", type=positive, default=3, help="server processes (3)")
-        parser.add_argument(
-            "--seed", type=int, default=1, help="the same seed plans the same traffic (1)"
-        )
+        parser.add_argument("--seed", type=int, default=1, help="the same seed plans the same traffic (1)")
         parser.add_argument(
             "--exit",
             action="store_true",
@@ -60,13 +54,9 @@ class Command(BaseCommand):
             self.stdout.write("\nInterrupted.")
             sys.exit(130)
 
-    def demonstrate(
-        self, *, charges: int, port: int, workers: int, seed: int, **options: Any
-    ) -> None:
+    def demonstrate(self, *, charges: int, port: int, workers: int, seed: int, **options: Any) -> None:
         """Run the whole demo."""
-        self.say(
-            f"Migrating {connection.vendor} database {settings.DATABASES['default']['NAME']} …"
-        )
+        self.say(f"Migrating {connection.vendor} database {settings.DATABASES['default']['NAME']} …")
         call_command("migrate", verbosity=0, interactive=False)
         password, customers = make_admin(), make_customers()
         self.say(f"Superuser: {ADMIN}, password: {password}")
@@ -75,9 +65,7 @@ class Command(BaseCommand):
             Server(port=port, workers=workers, directory=Path(directory)) as server,
         ):
             self.say(f"Serving on {server.url} by {workers} processes.")
-            self.say(
-                f"Sending {charges} purchases (seed {seed}) over a line that loses answers, twice:"
-            )
+            self.say(f"Sending {charges} purchases (seed {seed}) over a line that loses answers, twice:")
             plan = purchases(seed=seed, count=charges, customers=len(customers))
             results = {}
             for label, path in PATHS.items():
