@@ -1,0 +1,94 @@
+"""Settings of the test suite; DATABASE_URL chooses the engine, SQLite without it.
+
+A server that a test starts gets the names of the test databases in TEST_DATABASES, as JSON.
+"""
+
+import atexit
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from environ import Env
+
+
+def sqlite_url() -> str:
+    """Return the URL of a new file; an in-memory database would be a new one in each thread."""
+    directory = tempfile.mkdtemp(prefix="idempotency-")
+    owner = os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    atexit.register(remove)
+    return f"sqlite:///{directory}/db.sqlite3"
+
+
+def database(alias: str) -> dict[str, Any]:
+    """Return the settings of *alias*: one server (or directory), one database an alias."""
+    config: dict[str, Any] = Env.db_url_config(os.environ["DATABASE_URL"])
+    name = os.environ.get("TEST_DATABASE_NAME", "test_idempotency")
+    if alias != "default":
+        name = f"{name}_{alias}"
+    if config["ENGINE"] == "django.db.backends.sqlite3":
+        name = str(Path(config["NAME"]).with_name(f"{name}.sqlite3"))
+        config["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 20}
+    config["TEST"] = {"NAME": name}
+    # Like in production, a thread's connection outlives its requests: what one of them
+    # leaves behind in the session, the next one meets.
+    config["CONN_MAX_AGE"] = 60
+    if "TEST_DATABASES" in os.environ:
+        config["NAME"] = json.loads(os.environ["TEST_DATABASES"])[alias]
+    return config
+
+
+if not os.environ.get("DATABASE_URL"):
+    os.environ["DATABASE_URL"] = sqlite_url()
+
+DATABASES = {alias: database(alias) for alias in ("default", "other")}
+
+SECRET_KEY = "tests"
+ALLOWED_HOSTS = ["*"]
+DEBUG = False
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+ROOT_URLCONF = "tests.urls"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "tests.app",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "tests.app.middleware.BasicAuthenticationMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+STATIC_URL = "static/"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.BasicAuthentication"],
+}
