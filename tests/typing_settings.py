@@ -1,0 +1,7 @@
+"""Settings for the type checker, which must know the models of the example, too."""
+
+from example_project.settings import *  # noqa: F403
+from example_project.settings import INSTALLED_APPS as EXAMPLE
+from tests.settings import INSTALLED_APPS as TESTED
+
+INSTALLED_APPS = list(dict.fromkeys([*EXAMPLE, *TESTED]))
