@@ -1,0 +1,222 @@
+"""The SQL of the hot path: the claim, one function an engine; the look-up; the completion.
+
+Note [The claim never waits]
+One INSERT decides who is first: its row count is 1 for one caller and 0 for all others, on every engine, because
+the primary key is the operation's digest. All that differs is how a duplicate learns that the first request is
+still running without waiting for it: PostgreSQL asks for an advisory lock of the transaction, MariaDB and MySQL
+give up at once on the row's lock. Where an engine has neither, the duplicate waits for the first to commit, and
+then gets its answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import IntegrityError, OperationalError, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_idempotency.models import IdempotencyKey
+from django_idempotency.values import Operation, Record, StoredResponse
+
+Claimer = Callable[[BaseDatabaseWrapper, str, list[Any]], bool]
+
+# Lock wait timed out; NOWAIT (MySQL 8).
+_MYSQL_LOCKED: Final = frozenset({1205, 3572})
+_PG_LOCK_NOT_AVAILABLE: Final = "55P03"
+# Deadlock; record changed since the snapshot (MariaDB with innodb_snapshot_isolation).
+_MYSQL_ROLLED_BACK: Final = frozenset({1213, 1020})
+# Serialization failure; deadlock.
+_PG_ROLLED_BACK: Final = frozenset({"40001", "40P01"})
+# A read transaction cannot become a write transaction, since another has written meanwhile.
+_SQLITE_BUSY_SNAPSHOT: Final = 517
+
+_COLUMNS: Final = ("id", "namespace", "scope", "key", "fingerprint", "method", "path", "created", "expires", "headers")
+
+
+def claim(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
+    """Insert *operation*'s row, and tell whether this caller did it."""
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(column) for column in _COLUMNS)
+    row = [
+        _id(connection, operation),
+        operation.namespace,
+        operation.scope,
+        operation.key,
+        operation.fingerprint.sign(),
+        operation.method,
+        operation.path,
+        connection.ops.adapt_datetimefield_value(now),
+        connection.ops.adapt_datetimefield_value(now + operation.ttl),
+        "[]",
+    ]
+    return claimer(connection)(connection, f"INTO {_table(connection)} ({columns})", row)
+
+
+def claimer(connection: BaseDatabaseWrapper) -> Claimer:
+    """Return the claim of the connection's engine."""
+    engine = connection.vendor
+    if engine == "mysql" and getattr(connection, "mysql_is_mariadb", False):
+        engine = "mariadb"
+    return CLAIMERS.get(engine, claim_on_any)
+
+
+def claim_on_postgresql(connection: BaseDatabaseWrapper, into: str, row: list[Any]) -> bool:
+    """Insert unless another transaction holds the operation's advisory lock, or has committed its row.
+
+    The lock ends with the transaction, so that a pooler in transaction mode cannot strand it. Its 64 bits are
+    the digest's first: two keys that share them are told to come again, and never mixed up.
+    """
+    lock = int.from_bytes(row[0].bytes[:8], "big", signed=True)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT {into} SELECT {_placeholders(row)} WHERE pg_try_advisory_xact_lock(%s) ON CONFLICT DO NOTHING",
+            [*row, lock],
+        )
+        return bool(cursor.rowcount == 1)
+
+
+def claim_on_mariadb(connection: BaseDatabaseWrapper, into: str, row: list[Any]) -> bool:
+    """Insert without waiting for a row that another transaction has inserted and not committed."""
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(
+                f"SET STATEMENT innodb_lock_wait_timeout=0 FOR INSERT IGNORE {into} VALUES ({_placeholders(row)})", row
+            )
+        except OperationalError as error:
+            if _code(error) in _MYSQL_LOCKED:
+                return False
+            raise
+        return bool(cursor.rowcount == 1)
+
+
+def claim_on_mysql(connection: BaseDatabaseWrapper, into: str, row: list[Any]) -> bool:
+    """Look for the row without waiting, then insert.
+
+    MySQL has no timeout for one statement. Between the two statements another claim can slip in; this one then
+    waits for it, and gets its answer.
+    """
+    table = _table(connection)
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(f"SELECT 1 FROM {table} WHERE id = %s FOR UPDATE NOWAIT", row[:1])
+            if cursor.fetchone():
+                return False
+            cursor.execute(f"INSERT IGNORE {into} VALUES ({_placeholders(row)})", row)
+        except OperationalError as error:
+            if _code(error) in _MYSQL_LOCKED:
+                return False
+            raise
+        return bool(cursor.rowcount == 1)
+
+
+def claim_on_sqlite(connection: BaseDatabaseWrapper, into: str, row: list[Any]) -> bool:
+    """Insert; SQLite has one writer at a time, so that a duplicate waits for it (`timeout` in OPTIONS)."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"INSERT {into} VALUES ({_placeholders(row)}) ON CONFLICT DO NOTHING", row)
+        return bool(cursor.rowcount == 1)
+
+
+def claim_on_any(connection: BaseDatabaseWrapper, into: str, row: list[Any]) -> bool:
+    """Insert in a savepoint; a duplicate waits for the first to commit, as the primary key makes it."""
+    try:
+        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+            cursor.execute(f"INSERT {into} VALUES ({_placeholders(row)})", row)
+    except IntegrityError:
+        return False
+    return True
+
+
+CLAIMERS: Final[dict[str, Claimer]] = {
+    "postgresql": claim_on_postgresql,
+    "mariadb": claim_on_mariadb,
+    "mysql": claim_on_mysql,
+    "sqlite": claim_on_sqlite,
+}
+
+
+def look_up(
+    connection: BaseDatabaseWrapper, operation: Operation, *, now: datetime, forgotten: datetime
+) -> Record | None:
+    """Return what is remembered of *operation*, without a lock: a completed row does not change.
+
+    What expired by *now* is refused; what expired by *forgotten* may run again.
+    """
+    adapt = connection.ops.adapt_datetimefield_value
+    quote = connection.ops.quote_name
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT namespace, scope, {quote('key')}, fingerprint, status, headers, body, completed IS NOT NULL, "
+            f"expires <= %s, expires <= %s FROM {_table(connection)} WHERE id = %s",
+            [adapt(now), adapt(forgotten), _id(connection, operation)],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    namespace, scope, key, fingerprint, status, headers, body, completed, expired, renewable = row
+    if (namespace, scope, key) != (operation.namespace, operation.scope, operation.key):
+        # Two identities with one digest: no fingerprint matches, so that this one is refused, and nothing leaks.
+        fingerprint = ""
+    return Record(
+        fingerprint=fingerprint,
+        response=StoredResponse(
+            status=status,
+            headers=[(name, value) for name, value in json.loads(headers)],
+            body=None if body is None else bytes(body),
+        ),
+        completed=bool(completed),
+        expired=bool(expired),
+        renewable=bool(renewable),
+    )
+
+
+def complete(connection: BaseDatabaseWrapper, operation: Operation, response: StoredResponse, now: datetime) -> bool:
+    """Write *response* to the operation's row, and tell whether the row was there."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {_table(connection)} SET status = %s, headers = %s, body = %s, completed = %s WHERE id = %s",
+            [
+                response.status,
+                json.dumps(list(response.headers)),
+                None if response.body is None else connection.Database.Binary(response.body),
+                connection.ops.adapt_datetimefield_value(now),
+                _id(connection, operation),
+            ],
+        )
+        return bool(cursor.rowcount == 1)
+
+
+def is_lock_refused(error: OperationalError) -> bool:
+    """Tell whether the database did not give a row's lock at once: another transaction is at it."""
+    code = _code(error)
+    return code in _MYSQL_LOCKED or code == _PG_LOCK_NOT_AVAILABLE
+
+
+def is_rolled_back(error: OperationalError) -> bool:
+    """Tell whether the database gave up this transaction for another's sake: the same again may succeed."""
+    code = _code(error)
+    return code in _MYSQL_ROLLED_BACK or code in _PG_ROLLED_BACK or code == _SQLITE_BUSY_SNAPSHOT
+
+
+def _code(error: OperationalError) -> int | str | None:
+    """Return the SQLSTATE of PostgreSQL (psycopg 3, psycopg2), or the number of MySQL, MariaDB or SQLite."""
+    cause = error.__cause__
+    for attribute in ("sqlstate", "pgcode", "sqlite_errorcode"):
+        code: int | str | None = getattr(cause, attribute, None)
+        if code is not None:
+            return code
+    return error.args[0] if error.args and isinstance(error.args[0], int) else None
+
+
+def _id(connection: BaseDatabaseWrapper, operation: Operation) -> Any:
+    return operation.digest if connection.features.has_native_uuid_field else operation.digest.hex
+
+
+def _table(connection: BaseDatabaseWrapper) -> str:
+    return connection.ops.quote_name(IdempotencyKey._meta.db_table)
+
+
+def _placeholders(row: list[Any]) -> str:
+    return ", ".join(["%s"] * len(row))

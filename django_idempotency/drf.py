@@ -1,0 +1,223 @@
+"""The door for Django REST framework: the mixin, and what the decorator does inside of DRF's views."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, ClassVar, cast
+
+from django.http.response import HttpResponseBase
+from rest_framework.exceptions import APIException, UnsupportedMediaType
+from rest_framework.request import Request
+from rest_framework.utils.encoders import JSONEncoder
+from rest_framework.views import APIView
+
+from django_idempotency import http
+from django_idempotency.conf import settings
+from django_idempotency.exceptions import IdempotencyError, KeyMissing, ResponseNotStored, UsageError
+from django_idempotency.execution import execute
+from django_idempotency.fingerprint import Fingerprint
+from django_idempotency.policy import Policy
+from django_idempotency.responses import ResponseCodec, status_of
+
+
+class IdempotencyAPIException(APIException):
+    """A refused request, for the project's EXCEPTION_HANDLER; `wait` becomes Retry-After."""
+
+    def __init__(self, error: IdempotencyError) -> None:
+        super().__init__(detail=error.detail, code=error.code)
+        self.status_code = status_of(error)
+        self.retryable = error.retryable
+        self.wait = settings.retry_after if error.retryable else None
+        self.original_status = error.original_status if isinstance(error, ResponseNotStored) else None
+
+
+class IdempotencyMixin:
+    """Make a view's unsafe methods happen once per key: put it before APIView or the viewset's class.
+
+    The key's syntax is checked first; authentication, permissions and throttles run before every replay. What an
+    attribute leaves None is asked of the settings. Each `get_…`, `is_…` and `should_…` method answers one
+    question, and may be overridden.
+    """
+
+    idempotency_required: ClassVar[bool | None] = None
+    idempotency_ttl: ClassVar[timedelta | float | None] = None
+    idempotency_wait: ClassVar[float | None] = None
+    idempotency_methods: ClassVar[Collection[str] | None] = None
+    idempotency_using: ClassVar[str | None] = None
+    idempotency_reruns: ClassVar[int] = 0
+    idempotency_stored_statuses: ClassVar[Collection[int] | None] = None
+    idempotency_stored_headers: ClassVar[Collection[str] | None] = None
+    idempotency_max_response_bytes: ClassVar[int | None] = None
+    idempotency_ignored_fields: ClassVar[Collection[str]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if APIView in cls.__mro__ and cls.__mro__.index(APIView) < cls.__mro__.index(IdempotencyMixin):
+            raise UsageError(
+                f"{cls.__name__} names IdempotencyMixin behind the view's class, where it guards nothing. "
+                f"Write class {cls.__name__}(IdempotencyMixin, …) instead."
+            )
+        _policy_of(cls)
+
+    def get_idempotency_key(self, request: Request) -> str | None:
+        """Return the request's key, or None if it carries none. Runs before authentication."""
+        return http.read_key(request._request)
+
+    def is_idempotency_required(self, request: Request) -> bool:
+        """Tell whether a request without a key is refused."""
+        return _policy_of(self).is_required()
+
+    def get_idempotency_scope(self, request: Request) -> str:
+        """Return whose key it is: the authenticated user's, else `anonymous`."""
+        return http.scope_of(request)
+
+    def get_idempotency_ttl(self, request: Request) -> timedelta | float:
+        """Return how long the key is remembered: a timedelta, or seconds."""
+        return _policy_of(self).get_ttl()
+
+    def get_idempotency_wait(self, request: Request) -> float:
+        """Return how many seconds a concurrent request waits for the first one's answer."""
+        return _policy_of(self).get_wait()
+
+    def get_idempotency_fingerprint(self, request: Request) -> Fingerprint:
+        """Return the digest of what the request asks for."""
+        return _fingerprint_of(request, self.idempotency_ignored_fields)
+
+    def should_store_response(self, response: HttpResponseBase) -> bool:
+        """Tell whether *response* is kept with its effects; if not, both are forgotten."""
+        return _policy_of(self).stores(response)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse a malformed key; let DRF do its checks; then guard the handler that dispatch() is about to call."""
+        policy = _policy_of(self)
+        guards = policy.guards(request.method)
+        with _refusals():
+            key = self.get_idempotency_key(request) if guards else None
+        super().initial(request, *args, **kwargs)  # type: ignore[misc]  # the view's, next in line
+        name = (request.method or "").lower()
+        handler = getattr(self, name, None)
+        # A decorated handler guards itself, by its own arguments.
+        if not guards or handler is None or hasattr(handler, "idempotency_policy"):
+            return
+        if key is None:
+            if self.is_idempotency_required(request):
+                raise IdempotencyAPIException(KeyMissing())
+            return
+
+        def guarded(request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            return _respond_once(
+                request,
+                lambda: handler(request, *args, **kwargs),
+                policy=policy,
+                key=key,
+                scope=self.get_idempotency_scope(request),
+                fingerprint=self.get_idempotency_fingerprint(request),
+                ttl=self.get_idempotency_ttl(request),
+                wait=self.get_idempotency_wait(request),
+                stores=self.should_store_response,
+            )
+
+        setattr(self, name, guarded)
+
+
+def respond(request: Request, policy: Policy, handler: Callable[[], HttpResponseBase]) -> HttpResponseBase:
+    """Answer *request*, which is inside a DRF view's handler, as *policy* says; used by the decorator."""
+    if http.is_guarded(request._request) or not policy.guards(request.method):
+        return handler()
+    with _refusals():
+        key = http.key_for(request._request, policy)
+    if key is None:
+        return handler()
+    return _respond_once(
+        request,
+        handler,
+        policy=policy,
+        key=key,
+        scope=http.scope_of(request, policy.scope),
+        fingerprint=_fingerprint_of(request, policy.ignored_fields),
+        ttl=policy.get_ttl(),
+        wait=policy.get_wait(),
+        stores=policy.stores,
+    )
+
+
+# Note [Rendered inside, finalized once]
+# DRF finalizes and renders a response after the handler has returned, which is after our commit. What is stored must
+# be what is sent, so the view's own finalize_response() runs here, inside the transaction, and then steps aside
+# for the one call that dispatch() still makes. An exception has left by then: DRF finalizes its response itself.
+def _respond_once(
+    request: Request,
+    handler: Callable[[], HttpResponseBase],
+    *,
+    policy: Policy,
+    key: str,
+    scope: str,
+    fingerprint: Fingerprint,
+    ttl: timedelta | float,
+    wait: float,
+    stores: Callable[[HttpResponseBase], bool],
+) -> HttpResponseBase:
+    view = request.parser_context["view"]
+    headers = dict(view.headers)
+
+    def finalized() -> HttpResponseBase:
+        response = handler()
+        try:
+            return cast(HttpResponseBase, view.finalize_response(request, response, *view.args, **view.kwargs))
+        finally:
+            view.headers = dict(headers)  # It takes some out, and may be called again.
+
+    operation = http.operation_for(request._request, key=key, scope=scope, fingerprint=fingerprint, ttl=ttl)
+    with _refusals():
+        outcome = execute(
+            operation,
+            finalized,
+            codec=replace(ResponseCodec.of(policy), stores=stores),
+            using=policy.using,
+            wait=wait,
+            reruns=policy.reruns,
+        )
+    if outcome.replayed:
+        for name, value in headers.items():
+            outcome.value.headers.setdefault(name, value)
+    view.finalize_response = lambda request, response, *args, **kwargs: response
+    return outcome.value
+
+
+def _fingerprint_of(request: Request, ignored_fields: Collection[str]) -> Fingerprint:
+    parsed = None
+    if request._request.content_type == "multipart/form-data":
+        # DRF's parsers take forms of any method, and leave the result where Django looks for it.
+        with suppress(UnsupportedMediaType):
+            request.data  # noqa: B018 - parses
+    elif http.is_consumed(request._request) and not hasattr(request._request, "_post"):
+        # A permission has read request.data.
+        parsed = json.dumps(request.data, cls=JSONEncoder).encode()
+    return http.fingerprint_of(request._request, ignored_fields=ignored_fields, parsed=parsed)
+
+
+def _policy_of(view: type[IdempotencyMixin] | IdempotencyMixin) -> Policy:
+    return Policy(
+        required=view.idempotency_required,
+        ttl=view.idempotency_ttl,
+        wait=view.idempotency_wait,
+        methods=view.idempotency_methods,
+        using=view.idempotency_using,
+        reruns=view.idempotency_reruns,
+        stored_statuses=view.idempotency_stored_statuses,
+        stored_headers=view.idempotency_stored_headers,
+        max_response_bytes=view.idempotency_max_response_bytes,
+        ignored_fields=view.idempotency_ignored_fields,
+    )
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except IdempotencyError as error:
+        raise IdempotencyAPIException(error) from error

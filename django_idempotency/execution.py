@@ -1,0 +1,125 @@
+"""The protocol: claim, run or decide, settle. It knows no HTTP and no SQL."""
+
+from __future__ import annotations
+
+import random
+import time
+from asyncio import sleep
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from django.db import OperationalError
+
+from django_idempotency import store
+from django_idempotency.exceptions import KeyReused, RequestInProgress, ResponseExpired, ResponseNotStored
+from django_idempotency.threads import entered, on_thread
+from django_idempotency.values import Codec, Operation, Outcome, Record, StoredResponse
+
+T = TypeVar("T")
+
+# The mean seconds between two looks while a caller waits for the first request's answer.
+_POLL_INTERVAL: Final = 0.05
+
+
+def execute(
+    operation: Operation,
+    handler: Callable[[], T],
+    *,
+    codec: Codec[T],
+    using: str | None = None,
+    wait: float = 0.0,
+    reruns: int = 0,
+) -> Outcome[T]:
+    """Run *handler* once per operation; afterwards, replay what it returned.
+
+    The operation is remembered if and only if the handler's effects on the database *using* are committed. It is
+    forgotten, and every effect rolled back, when the handler raises, when *codec* keeps nothing of its value, and
+    when the process or the database session dies.
+
+    While the first call is in progress, others are refused at once, or wait up to *wait* seconds for its
+    value. They wait without a transaction; inside one of the caller's they are refused at once. When the database gives up
+    the transaction (deadlock, serialization failure), the handler runs again up to *reruns* times.
+
+    Raises:
+        RequestInProgress, KeyReused, ResponseNotStored, ResponseExpired: Refused; the handler did not run.
+    """
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            with store.claimed(operation, using=using) as claim:
+                if claim.won:
+                    value = handler()
+                    claim.settle(codec.dump(value))
+                    return Outcome(value=value, replayed=False)
+        except OperationalError as error:
+            if reruns == 0 or not store.is_rerunnable(error, using=using):
+                raise
+            reruns -= 1
+            continue
+        try:
+            response = decide(operation, claim.record)
+        except RequestInProgress:
+            if time.monotonic() >= deadline or store.in_transaction(using=using):
+                raise
+            time.sleep(_pause(deadline))
+        else:
+            return Outcome(value=codec.load(response), replayed=True)
+
+
+async def aexecute(
+    operation: Operation,
+    handler: Callable[[], Awaitable[T]],
+    *,
+    codec: Codec[T],
+    using: str | None = None,
+    wait: float = 0.0,
+    reruns: int = 0,
+) -> Outcome[T]:
+    """Do what `execute` does, for a coroutine function: its ORM calls share one thread and one transaction."""
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            async with entered(store.claimed(operation, using=using)) as claim:
+                if claim.won:
+                    value = await handler()
+                    await on_thread(lambda: claim.settle(codec.dump(value)))
+                    return Outcome(value=value, replayed=False)
+        except OperationalError as error:
+            if reruns == 0 or not await on_thread(lambda: store.is_rerunnable(error, using=using)):
+                raise
+            reruns -= 1
+            continue
+        try:
+            response = decide(operation, claim.record)
+        except RequestInProgress:
+            if time.monotonic() >= deadline or await on_thread(lambda: store.in_transaction(using=using)):
+                raise
+            await sleep(_pause(deadline))
+        else:
+            return Outcome(value=codec.load(response), replayed=True)
+
+
+def decide(operation: Operation, record: Record | None) -> StoredResponse:
+    """Return the answer to a request that lost its claim, given what is remembered of the first one.
+
+    Raises:
+        RequestInProgress: Nothing is remembered: the first one is running, or was just rolled back. Neither lets
+            this one run unclaimed.
+        KeyReused: The first one had other parameters.
+        ResponseNotStored, ResponseExpired: The first one is done, and its answer is not available any more.
+    """
+    if record is None or not record.completed or record.renewable:
+        raise RequestInProgress
+    if not operation.fingerprint.matches(record.fingerprint):
+        raise KeyReused
+    if record.expired:
+        raise ResponseExpired
+    if record.response.body is None:
+        raise ResponseNotStored(record.response.status)
+    return record.response
+
+
+def _pause(deadline: float) -> float:
+    # Jitter, so that callers who wait for one key do not all come back at the same moment.
+    pause = _POLL_INTERVAL * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+    return max(0.0, min(pause, deadline - time.monotonic()))

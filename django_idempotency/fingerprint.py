@@ -1,0 +1,87 @@
+"""What an operation's parameters come down to: a keyed digest of their meaning."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from django.conf import settings
+from django.utils.crypto import constant_time_compare, salted_hmac
+
+_VERSION: Final = b"\x01"
+_SALT: Final = "django_idempotency.fingerprint"
+
+
+# Note [Keyed fingerprints]
+# A plain hash of a body that holds a card number can be guessed by trying card numbers, so what is stored is an
+# HMAC under a key derived from SECRET_KEY. Only the unkeyed digest of this request is held, and only in memory:
+# it can be signed with each of SECRET_KEY_FALLBACKS as well, so that rotating the key does not refuse retries.
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The meaning of one request's parameters; compare it with a stored one by `matches`."""
+
+    content: bytes
+
+    @classmethod
+    def of(cls, *parts: bytes) -> Fingerprint:
+        """Digest *parts*, each behind its length, so that no two different lists run into the same bytes."""
+        digest = hashlib.sha256(_VERSION)
+        for part in parts:
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+        return cls(digest.digest())
+
+    def sign(self) -> str:
+        """Return what to store: 64 hexadecimal digits."""
+        return self._signed_with(settings.SECRET_KEY)
+
+    def matches(self, stored: str) -> bool:
+        """Tell, in constant time for each key, whether *stored* was signed for the same parameters."""
+        secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+        return any(constant_time_compare(self._signed_with(secret), stored) for secret in secrets)
+
+    def _signed_with(self, secret: str | bytes) -> str:
+        return salted_hmac(_SALT, self.content, secret=secret, algorithm="sha256").hexdigest()
+
+
+def canonical_json(body: bytes | str, *, ignored_fields: Collection[str] = ()) -> bytes | None:
+    """Return one spelling for all JSON texts that mean the same, or None if *body* is no JSON.
+
+    White space, the order of an object's members and the spelling of numbers with a fraction (1.50, 1.5, 15e-1)
+    do not count. Such numbers are compared exactly, not as floats: amounts that differ in the twentieth
+    digit differ. *ignored_fields* are left out of the outermost object.
+    """
+    try:
+        value = json.loads(body, parse_float=Decimal)
+        if ignored_fields and isinstance(value, dict):
+            value = {name: member for name, member in value.items() if name not in ignored_fields}
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_spell_decimal).encode()
+    except (ValueError, RecursionError):
+        # No JSON, bytes in no Unicode encoding, an integer of thousands of digits, or nested beyond what can be
+        # read: the caller falls back on the raw bytes, which are right, only stricter.
+        return None
+
+
+def canonical_fields(fields: Iterable[tuple[str, bytes]], *, ignored_fields: Collection[str] = ()) -> bytes:
+    """Return one spelling for all forms with the same fields, whatever the order of their names.
+
+    The values of one name keep their order, which means something.
+    """
+    kept = sorted(
+        ((name.encode(errors="surrogateescape"), value) for name, value in fields if name not in ignored_fields),
+        key=lambda pair: pair[0],
+    )
+    return b"".join(_framed(name) + _framed(value) for name, value in kept)
+
+
+def _framed(part: bytes) -> bytes:
+    return len(part).to_bytes(8, "big") + part
+
+
+def _spell_decimal(number: Any) -> dict[str, str]:
+    # A member's name that no client sends by accident keeps the number 1.5 apart from the string "1.5".
+    return {"\0number": str(number.normalize())}

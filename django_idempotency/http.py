@@ -1,0 +1,194 @@
+"""From Django's request to the operation that it asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Collection
+from datetime import timedelta
+from io import BytesIO
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Final
+from urllib.parse import parse_qsl
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, QueryDict
+from django.utils.encoding import escape_uri_path
+
+from django_idempotency.conf import as_timedelta, settings
+from django_idempotency.exceptions import KeyInvalid, KeyMissing, UsageError
+from django_idempotency.fingerprint import Fingerprint, canonical_fields, canonical_json
+from django_idempotency.keys import parse_key
+from django_idempotency.policy import Policy
+from django_idempotency.values import Operation
+
+NAMESPACE: Final = "http"
+KEY_HEADER: Final = "Idempotency-Key"
+_META_KEY: Final = "HTTP_IDEMPOTENCY_KEY"
+
+
+def key_for(request: HttpRequest, policy: Policy) -> str | None:
+    """Return the key that guards *request*, or None if it carries none and needs none.
+
+    Raises:
+        KeyMissing, KeyInvalid: Before any database access of ours.
+    """
+    key = read_key(request, policy.key_validator)
+    if key is None and policy.is_required():
+        raise KeyMissing
+    return key
+
+
+def operation_for(
+    request: HttpRequest, *, key: str, scope: str, fingerprint: Fingerprint, ttl: timedelta | float
+) -> Operation:
+    """Return the operation that *request* asks for, and leave it on the request as `idempotency_operation`."""
+    operation = Operation(
+        namespace=NAMESPACE,
+        scope=scope,
+        key=key,
+        fingerprint=fingerprint,
+        ttl=as_timedelta(ttl),
+        method=request.method or "",
+        path=escape_uri_path(request.path),  # ASCII, which every database can hold.
+    )
+    request.idempotency_operation = operation  # type: ignore[attr-defined]  # ours
+    return operation
+
+
+def is_guarded(request: HttpRequest) -> bool:
+    """Tell whether *request* runs as an operation already: what it calls is a part of that."""
+    return hasattr(request, "idempotency_operation")
+
+
+def read_key(request: HttpRequest, validator: Callable[[str], object] | None = None) -> str | None:
+    """Return the request's key, or None if it has no such header.
+
+    The *validator*, else the one in the settings, may raise KeyInvalid, ValueError or ValidationError.
+
+    Raises:
+        KeyInvalid: The header is malformed, or the validator refuses the key.
+    """
+    value = request.META.get(_META_KEY)
+    if value is None:
+        return None
+    key = parse_key(value)
+    validate = validator or settings.key_validator
+    if validate is not None:
+        try:
+            validate(key)
+        except ValidationError as error:
+            raise KeyInvalid(" ".join(error.messages)) from error
+        except ValueError as error:
+            raise KeyInvalid(
+                str(error) or "The Idempotency-Key is not of the form that this endpoint takes."
+            ) from error
+    return key
+
+
+def scope_of(request: Any, scope: Callable[[Any], str] | None = None) -> str:
+    """Return whose key it is: what *scope*, else the callable in the settings, says; else the user.
+
+    All requests without a user share the scope `anonymous`.
+    """
+    choose = scope or settings.scope
+    if choose is not None:
+        return choose(request)
+    user = getattr(request, "user", None)
+    return f"user:{user.pk}" if user is not None and user.is_authenticated else "anonymous"
+
+
+def fingerprint_of(
+    request: HttpRequest, *, ignored_fields: Collection[str] = (), parsed: bytes | None = None
+) -> Fingerprint:
+    """Digest what *request* asks for: method, path, query, media type, and the body by its meaning.
+
+    The body can be read again afterwards, as if it had not been read. Where a parser has consumed it, *parsed*
+    is its content in JSON.
+
+    Raises:
+        UsageError: The body was consumed as a stream before.
+    """
+    media_type = request.content_type or ""
+    if parsed is not None:
+        kind, body = b"json", canonical_json(parsed, ignored_fields=ignored_fields) or parsed
+    elif media_type in {"multipart/form-data", "application/x-www-form-urlencoded"}:
+        kind, body = b"form", _canonical_form(request, ignored_fields)
+    else:
+        kind, body = _canonical_body(request, media_type, ignored_fields)
+    query = parse_qsl(request.META.get("QUERY_STRING", ""), keep_blank_values=True, encoding="latin-1")
+    return Fingerprint.of(
+        (request.method or "").encode(),
+        request.path.encode(errors="surrogatepass"),
+        canonical_fields((name, value.encode("latin-1")) for name, value in query),
+        media_type.encode(),
+        kind,
+        body,
+    )
+
+
+def is_consumed(request: HttpRequest) -> bool:
+    """Tell whether the body was read as a stream, so that it cannot be read again."""
+    return getattr(request, "_read_started", False) and not hasattr(request, "_body")
+
+
+def _canonical_body(request: HttpRequest, media_type: str, ignored_fields: Collection[str]) -> tuple[bytes, bytes]:
+    body = _rewound_body(request)
+    if media_type == "application/json" or media_type.endswith("+json"):
+        canonical = canonical_json(body.read(), ignored_fields=ignored_fields)
+        body.seek(0)
+        if canonical is not None:
+            return b"json", canonical
+    digest = hashlib.file_digest(body, "sha256").digest()
+    body.seek(0)
+    return b"raw", digest
+
+
+def _canonical_form(request: HttpRequest, ignored_fields: Collection[str]) -> bytes:
+    """Spell a form by its fields, and by its files' contents: neither boundary nor file names count."""
+    fields, files = _parse_form(request)
+    digests = []
+    for name, uploads in files.lists():
+        for upload in uploads:
+            digest = hashlib.sha256()
+            for chunk in upload.chunks():
+                digest.update(chunk)
+            upload.seek(0)
+            digests.append((name, digest.digest()))
+    values = [(name, value.encode(errors="surrogatepass")) for name, values in fields.lists() for value in values]
+    spelled = canonical_fields(values, ignored_fields=ignored_fields)
+    return len(spelled).to_bytes(8, "big") + spelled + canonical_fields(digests, ignored_fields=ignored_fields)
+
+
+def _parse_form(request: HttpRequest) -> tuple[QueryDict, Any]:
+    # Django parses the forms of POST alone, and keeps what it (or a framework's parser) has parsed.
+    if request.method == "POST" or hasattr(request, "_post"):
+        return request.POST, request.FILES
+    body = _rewound_body(request)
+    if request.content_type == "multipart/form-data":
+        parsed = request.parse_file_upload(request.META, body)
+    else:
+        parsed = QueryDict(body.read(), encoding=request.encoding), {}
+    body.seek(0)
+    return parsed
+
+
+# Note [The body is read twice]
+# The fingerprint reads the whole body before the handler does. So that the handler finds the request as the server
+# gave it, the stream is copied, in chunks, to a file that spills to disk where an upload would, and the copy takes
+# its place. `request.body` would do for small bodies alone: it is bounded, and held in memory.
+def _rewound_body(request: HttpRequest) -> IO[bytes]:
+    if hasattr(request, "_body"):
+        return BytesIO(request.body)
+    if is_consumed(request):
+        raise UsageError(
+            "The request's body was read as a stream before its fingerprint could be taken. Read request.body instead, "
+            "or move what reads the stream behind @idempotent."
+        )
+    copy = SpooledTemporaryFile(max_size=django_settings.FILE_UPLOAD_MAX_MEMORY_SIZE)  # noqa: SIM115 - the request's
+    shutil.copyfileobj(request, copy)
+    copy.seek(0)
+    request._stream = copy
+    request._read_started = False
+    return copy

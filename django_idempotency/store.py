@@ -1,0 +1,137 @@
+"""The only module that writes, locks or opens a transaction: each function is named for what it promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.db import OperationalError, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone
+
+from django_idempotency import claims
+from django_idempotency.conf import settings
+from django_idempotency.exceptions import UsageError
+from django_idempotency.models import IdempotencyKey, IdempotencyKeyQuerySet
+from django_idempotency.values import Operation, Record, StoredResponse
+
+# How often one caller claims anew when the database took its transaction back, or the row expired or vanished.
+_CLAIM_ATTEMPTS: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Whether this caller may run the operation; if not, what is remembered of it."""
+
+    operation: Operation
+    using: str
+    won: bool
+    record: Record | None = None
+
+    def settle(self, response: StoredResponse | None) -> None:
+        """Keep *response* with the effects, or, if it is None, keep neither.
+
+        A handler that marked the transaction for rollback has decided already: nothing is kept.
+
+        Raises:
+            UsageError: The key's row is gone, so that the effects could not be remembered; they roll back.
+        """
+        connection = transaction.get_connection(self.using)
+        if response is None or connection.needs_rollback:
+            transaction.set_rollback(True, using=self.using)
+        elif not claims.complete(connection, self.operation, response, timezone.now()):
+            raise UsageError(
+                "The handler deleted its own idempotency key, so that its effects could not be remembered. "
+                "Delete only expired keys."
+            )
+
+
+@contextmanager
+def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim]:
+    """Yield a claim: won, inside the one transaction that it shares with the effects; or lost, outside of any.
+
+    Inside a transaction that is open already, the claim is a savepoint of it and ends with it. The block is left
+    with an exception, or a claim that is not settled with a response: nothing is remembered, and no effect kept.
+
+    Raises:
+        OperationalError: The database failed, or gave up this transaction too often.
+    """
+    alias = using or database()
+    owns_transaction = not in_transaction(using=alias)
+    renewing = False
+    claim = Claim(operation=operation, using=alias, won=False)
+    for _ in range(_CLAIM_ATTEMPTS):
+        try:
+            with transaction.atomic(using=alias):
+                claim = _claim(operation, alias, renewing=renewing)
+                if claim.won:
+                    yield claim
+                    return
+        except OperationalError as error:
+            if claim.won:
+                raise  # The handler's, or the commit's.
+            if claims.is_rolled_back(error) and owns_transaction:
+                continue
+            if claims.is_lock_refused(error):
+                break
+            raise
+        renewing = claim.record is not None and claim.record.renewable
+        if not renewing:
+            break
+    yield claim
+
+
+def is_rerunnable(error: OperationalError, *, using: str | None = None) -> bool:
+    """Tell whether the database gave up the whole transaction, so that the same again may succeed."""
+    return claims.is_rolled_back(error) and not in_transaction(using=using)
+
+
+def in_transaction(*, using: str | None = None) -> bool:
+    """Tell whether a transaction of the caller's is open on the keys' database."""
+    return transaction.get_connection(using or database()).in_atomic_block
+
+
+def database() -> str:
+    """Return the alias of the database that keys are written to."""
+    return router.db_for_write(IdempotencyKey)
+
+
+# Note [An expired key is renewed in a transaction of its own]
+# The claim that found the expired row may have left a shared lock on it (InnoDB locks the row that an insert
+# collides with). Two retries that both held one could never lock the row for themselves, and both would be told
+# to come again. So the first transaction ends, and the next one locks before it claims. It claims all the same:
+# that takes PostgreSQL's advisory lock, so that duplicates are told at once, and inserts if the row was purged
+# meanwhile.
+def _claim(operation: Operation, alias: str, *, renewing: bool) -> Claim:
+    connection = transaction.get_connection(alias)
+    now = timezone.now()
+    forgotten = now - settings.tombstone_ttl
+    row = IdempotencyKey.objects.using(alias).filter(pk=operation.digest)
+    locks = connection.features.has_select_for_update
+    expired = renewing and locks and _lock_expired(row, forgotten, connection)
+    if claims.claim(connection, operation, now):
+        return Claim(operation=operation, using=alias, won=True)
+    # SQLite has no row locks: the claim, lost or won, has locked the database, and must be the first statement.
+    if expired or (renewing and not locks and _lock_expired(row, forgotten, connection)):
+        row.update(
+            fingerprint=operation.fingerprint.sign(),
+            method=operation.method,
+            path=operation.path,
+            status=None,
+            headers=[],
+            body=None,
+            created=now,
+            completed=None,
+            expires=now + operation.ttl,
+        )
+        return Claim(operation=operation, using=alias, won=True)
+    record = claims.look_up(connection, operation, now=now, forgotten=forgotten)
+    return Claim(operation=operation, using=alias, won=False, record=record)
+
+
+def _lock_expired(row: IdempotencyKeyQuerySet, forgotten: datetime, connection: BaseDatabaseWrapper) -> bool:
+    nowait = connection.features.has_select_for_update_nowait
+    return bool(row.expired(forgotten).select_for_update(nowait=nowait).values_list("pk"))

@@ -1,0 +1,128 @@
+"""The frozen values that pass between the layers."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final, Generic, Protocol, TypeVar
+
+from django_idempotency.exceptions import UsageError
+from django_idempotency.fingerprint import Fingerprint
+from django_idempotency.keys import KEY_MAX_LENGTH
+
+T = TypeVar("T")
+
+NAMESPACE_MAX_LENGTH: Final = 100
+SCOPE_MAX_LENGTH: Final = 255
+METHOD_MAX_LENGTH: Final = 16
+PATH_MAX_LENGTH: Final = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What is to happen once: its identity, its parameters, and how long it is remembered.
+
+    Two operations are the same if and only if namespace, scope and key are equal; `fingerprint` tells whether
+    they also ask for the same thing. `method` and `path` are kept for people, cut to their column.
+
+    Raises:
+        UsageError: A part of the identity is blank, too long, or no text that every database can hold.
+    """
+
+    namespace: str
+    scope: str
+    key: str
+    fingerprint: Fingerprint
+    ttl: timedelta
+    method: str = ""
+    path: str = ""
+    digest: uuid.UUID = field(init=False)
+
+    def __post_init__(self) -> None:
+        _validate("namespace", self.namespace, NAMESPACE_MAX_LENGTH)
+        _validate("scope", self.scope, SCOPE_MAX_LENGTH)
+        _validate("key", self.key, KEY_MAX_LENGTH)
+        if self.ttl <= timedelta(0):
+            raise UsageError(f"An operation's ttl must be positive, not {self.ttl!r}. Pass how long to remember it.")
+        object.__setattr__(self, "method", self.method[:METHOD_MAX_LENGTH])
+        object.__setattr__(self, "path", self.path[:PATH_MAX_LENGTH])
+        object.__setattr__(self, "digest", _digest(self.namespace, self.scope, self.key))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredResponse:
+    """What the first request was answered, as far as it is kept.
+
+    `body` is None where the answer was too large to keep. `status` is None for what has none, such as a job's
+    result.
+    """
+
+    status: int | None = None
+    headers: Sequence[tuple[str, str]] = ()
+    body: bytes | None = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What the database remembers of an operation, as of now.
+
+    `completed` is false while its handler runs. `renewable` tells that it is forgotten: expired, and past any
+    tombstone, so that the operation may run again. `expired` alone still refuses it.
+    """
+
+    fingerprint: str
+    response: StoredResponse
+    completed: bool
+    expired: bool
+    renewable: bool
+
+
+class Codec(Protocol[T]):
+    """How the value of one kind of handler is stored, and read again."""
+
+    def dump(self, value: T, /) -> StoredResponse | None:
+        """Return what to store of *value*, or None to forget the operation and roll back its effects."""
+
+    def load(self, response: StoredResponse, /) -> T:
+        """Return the value that a stored *response* stands for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome(Generic[T]):
+    """What came of an operation: the handler's value, or the stored one when `replayed`."""
+
+    value: T
+    replayed: bool
+
+
+# Note [One digest decides]
+# The primary key is a digest rather than the three columns: one index of 16 bytes decides who is first, on every
+# engine, whatever its collation thinks of 'abc', 'ABC' and 'abc ' (MariaDB's default: all equal). Each part goes
+# in behind its length, so that no two different triples run into the same bytes.
+#
+# 121 of its bits are the digest's; the others say that it is a UUID of version 8 (RFC 9562, section 5.8). MariaDB's type
+# refuses bare digests: of version 8 and above it takes only those whose ninth octet is above 0x80 (10.11.19, all 4,096
+# pairs tried), hence 0xA0 to 0xBF here. `INSERT IGNORE` would quietly store another value instead.
+def _digest(*parts: str) -> uuid.UUID:
+    encoded = [part.encode() for part in parts]
+    content = b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
+    digest = bytearray(hashlib.sha256(content).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x1F | 0xA0
+    return uuid.UUID(bytes=bytes(digest))
+
+
+def _validate(name: str, value: str, max_length: int) -> None:
+    if not isinstance(value, str):
+        raise UsageError(f"An operation's {name} must be a str, not {value!r}. Convert it first.")
+    if not 1 <= len(value) <= max_length:
+        raise UsageError(
+            f"An operation's {name} must have 1 to {max_length} characters, not {len(value)}. Use a stable, shorter name."
+        )
+    if not value.isprintable():
+        raise UsageError(
+            f"An operation's {name} must be printable text, not {value!r}. Encode it first, for instance as hex."
+        )
