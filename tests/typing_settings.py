@@ -2,6 +2,5 @@
 
 from example_project.settings import *  # noqa: F403
 from example_project.settings import INSTALLED_APPS as EXAMPLE
-from tests.settings import INSTALLED_APPS as TESTED
 
-INSTALLED_APPS = list(dict.fromkeys([*EXAMPLE, *TESTED]))
+INSTALLED_APPS = [*EXAMPLE, "tests.app"]
