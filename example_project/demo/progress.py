@@ -16,15 +16,15 @@ class Progress:
         self.shown = 0
 
     def advance(self, note: str) -> None:
-        """Count one more, and show it: always on a terminal, else each fifth of the way."""
+        """Count one more, and show it: always on a terminal, else each tenth of the way."""
         self.done += 1
         if self.out.isatty():
             bar = "█" * (WIDTH * self.done // self.total)
             end = "\n" if self.done == self.total else ""
             self.out.write(f"\r  {self.label:<14} {bar:░<{WIDTH}} {self.count} {note}", ending=end)
             self.out.flush()
-        elif 5 * self.done // self.total > self.shown:
-            self.shown = 5 * self.done // self.total
+        elif 10 * self.done // self.total > self.shown:
+            self.shown = 10 * self.done // self.total
             self.out.write(f"  {self.label:<14} {self.count} {note}")
             self.out.flush()
 

@@ -89,7 +89,11 @@ class Server:
                 return
             finally:
                 line.close()
-        raise ServerError(f"The server does not start:\n{self.log.read_text(errors='replace')[-4000:]}")
+        raise ServerError(f"The server does not start:\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        """Return the end of the server's log."""
+        return self.log.read_text(errors="replace")[-3000:]
 
     def wait(self) -> None:
         """Return when the server ends."""

@@ -18,7 +18,7 @@ from example_project.demo.progress import Progress
 from example_project.demo.run import Result, run
 from example_project.demo.server import HOST, Server, ServerError
 from example_project.demo.table import table
-from example_project.demo.traffic import purchases
+from example_project.demo.traffic import Purchase, purchases
 from example_project.payments.models import Account
 
 PATHS = {"without keys": "/demo/unguarded-charges/", "with keys": "/charges/"}
@@ -45,10 +45,11 @@ class Command(BaseCommand):
         )
 
     def handle(self, **options: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for end in (signal.SIGTERM, signal.SIGHUP):  # A closed terminal must not leave a server behind.
+            signal.signal(end, signal.default_int_handler)
         try:
             self.demonstrate(**options)
-        except (ServerError, GaveUpError) as exc:
+        except ServerError as exc:
             raise CommandError(str(exc)) from exc
         except KeyboardInterrupt:
             self.stdout.write("\nInterrupted.")
@@ -66,26 +67,33 @@ class Command(BaseCommand):
         ):
             self.say(f"Serving on {server.url} by {workers} processes.")
             self.say(f"Sending {charges} purchases (seed {seed}) over a line that loses answers, twice:")
-            plan = purchases(seed=seed, count=charges, customers=len(customers))
-            results = {}
-            for label, path in PATHS.items():
-                accounts = open_accounts(label)
-                client = LossyClient(
-                    host=HOST,
-                    port=port,
-                    path=path,
-                    tokens=[customer.token for customer in customers],
-                    accounts=[account.pk for account in accounts],
-                )
-                progress = Progress(self.stdout, label, charges)
-                results[label] = run(client, plan, accounts, server.directory, progress.advance)
+            results = self.compare(server, customers, purchases(seed=seed, count=charges, customers=len(customers)))
             self.say(f"\n{table(*results.values())}\n")
             exact = self.judge(results["with keys"])
             if not options["exit"]:
-                self.invite(server, password, customers[0], accounts[0])
+                self.invite(server, password, customers[0])
                 self.serve(server)
         if not exact:
             sys.exit(1)
+
+    def compare(self, server: Server, customers: list[Customer], plan: list[Purchase]) -> dict[str, Result]:
+        """Send the same traffic to each address, from fresh accounts."""
+        results = {}
+        for label, path in PATHS.items():
+            accounts = open_accounts(label)
+            client = LossyClient(
+                host=HOST,
+                port=server.port,
+                path=path,
+                tokens=[customer.token for customer in customers],
+                accounts=[account.pk for account in accounts],
+            )
+            progress = Progress(self.stdout, label, len(plan))
+            try:
+                results[label] = run(client, plan, accounts, server.directory, progress.advance)
+            except GaveUpError as exc:
+                raise CommandError(f"{exc}\nThe server's log ends with\n{server.last_words()}") from exc
+        return results
 
     def judge(self, result: Result) -> bool:
         """Say in one line whether the promise was kept."""
@@ -95,8 +103,9 @@ class Command(BaseCommand):
             self.say(self.style.ERROR("With keys, something went wrong: see the table."))
         return result.is_exact
 
-    def invite(self, server: Server, password: str, customer: Customer, account: Account) -> None:
+    def invite(self, server: Server, password: str, customer: Customer) -> None:
         """Print what to open and what to try."""
+        account = Account.objects.filter(owner__username=customer.name).latest("pk")
         self.say(f"""
 Open
   {server.url}/admin/    as {ADMIN}, password {password}
