@@ -180,12 +180,24 @@ def complete(connection: BaseDatabaseWrapper, operation: Operation, response: St
             [
                 response.status,
                 json.dumps(list(response.headers)),
-                None if response.body is None else connection.Database.Binary(response.body),
+                None if response.body is None else connection.Database.Binary(response.body),  # type: ignore[attr-defined]  # every backend has it
                 connection.ops.adapt_datetimefield_value(now),
                 _id(connection, operation),
             ],
         )
         return bool(cursor.rowcount == 1)
+
+
+def tables_without_transactions(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return the tables of the connection's database whose storage engine cannot roll back."""
+    if connection.vendor != "mysql":
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT TABLE_NAME FROM information_schema.TABLES JOIN information_schema.ENGINES USING (ENGINE) "
+            "WHERE TABLE_SCHEMA = DATABASE() AND TRANSACTIONS = 'NO' ORDER BY TABLE_NAME"
+        )
+        return [name for (name,) in cursor.fetchall()]
 
 
 def is_lock_refused(error: OperationalError) -> bool:

@@ -104,7 +104,10 @@ def _respond(request: HttpRequest, policy: Policy, handler: Callable[[], HttpRes
     try:
         operation = _operation_for(request, policy)
         if operation is not None:
-            return execute(operation, handler, **_manner(policy)).value
+            codec = ResponseCodec.of(policy)
+            return execute(
+                operation, handler, codec=codec, using=policy.using, wait=policy.get_wait(), reruns=policy.reruns
+            ).value
     except IdempotencyError as error:
         return problem_response(error)
     return handler()
@@ -119,7 +122,11 @@ async def _arespond(
         # On the thread: it may load the user, and it reads the body.
         operation = await on_thread(lambda: _operation_for(request, policy))
         if operation is not None:
-            return (await aexecute(operation, handler, **_manner(policy))).value
+            codec = ResponseCodec.of(policy)
+            outcome = await aexecute(
+                operation, handler, codec=codec, using=policy.using, wait=policy.get_wait(), reruns=policy.reruns
+            )
+            return outcome.value
     except IdempotencyError as error:
         return problem_response(error)
     return await handler()
@@ -136,15 +143,6 @@ def _operation_for(request: HttpRequest, policy: Policy) -> Operation | None:
         fingerprint=http.fingerprint_of(request, ignored_fields=policy.ignored_fields),
         ttl=policy.get_ttl(),
     )
-
-
-def _manner(policy: Policy) -> dict[str, Any]:
-    return {
-        "codec": ResponseCodec.of(policy),
-        "using": policy.using,
-        "wait": policy.get_wait(),
-        "reruns": policy.reruns,
-    }
 
 
 def _request_in(args: tuple[Any, ...]) -> Any:
@@ -166,8 +164,9 @@ def _refuse_unsafe(view: object) -> None:
         )
     if hasattr(view, "cls"):
         raise UsageError(
-            "@idempotent is above a DRF view, which turns exceptions into responses: what a failed handler wrote would "
-            'be kept. Write @api_view(["POST"]) above @idempotent; in a class, decorate the method, or use IdempotencyMixin.'
+            "@idempotent is above a DRF view, which turns exceptions into responses: what a failed handler wrote "
+            'would be kept. Write @api_view(["POST"]) above @idempotent; in a class, decorate the method, or use '
+            "IdempotencyMixin."
         )
     if not callable(view):
         raise UsageError(f"@idempotent takes a view, and keyword arguments only, not {view!r}.")

@@ -184,8 +184,12 @@ def _respond_once(
     if outcome.replayed:
         for name, value in headers.items():
             outcome.value.headers.setdefault(name, value)
-    view.finalize_response = lambda request, response, *args, **kwargs: response
+    view.finalize_response = _keep_response
     return outcome.value
+
+
+def _keep_response(request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any) -> HttpResponseBase:  # noqa: ARG001
+    return response
 
 
 def _fingerprint_of(request: Request, ignored_fields: Collection[str]) -> Fingerprint:

@@ -6,6 +6,7 @@ import random
 import time
 from asyncio import sleep
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from django.db import OperationalError
@@ -37,8 +38,8 @@ def execute(
     when the process or the database session dies.
 
     While the first call is in progress, others are refused at once, or wait up to *wait* seconds for its
-    value. They wait without a transaction; inside one of the caller's they are refused at once. When the database gives up
-    the transaction (deadlock, serialization failure), the handler runs again up to *reruns* times.
+    value. They wait without a transaction; inside one of the caller's they are refused at once. When the
+    database gives up the transaction (deadlock, serialization failure), the handler runs again up to *reruns* times.
 
     Raises:
         RequestInProgress, KeyReused, ResponseNotStored, ResponseExpired: Refused; the handler did not run.
@@ -49,7 +50,7 @@ def execute(
             with store.claimed(operation, using=using) as claim:
                 if claim.won:
                     value = handler()
-                    claim.settle(codec.dump(value))
+                    _settle(claim, codec, value)
                     return Outcome(value=value, replayed=False)
         except OperationalError as error:
             if reruns == 0 or not store.is_rerunnable(error, using=using):
@@ -82,17 +83,17 @@ async def aexecute(
             async with entered(store.claimed(operation, using=using)) as claim:
                 if claim.won:
                     value = await handler()
-                    await on_thread(lambda: claim.settle(codec.dump(value)))
+                    await on_thread(partial(_settle, claim, codec, value))
                     return Outcome(value=value, replayed=False)
         except OperationalError as error:
-            if reruns == 0 or not await on_thread(lambda: store.is_rerunnable(error, using=using)):
+            if reruns == 0 or not await on_thread(partial(store.is_rerunnable, error, using=using)):
                 raise
             reruns -= 1
             continue
         try:
             response = decide(operation, claim.record)
         except RequestInProgress:
-            if time.monotonic() >= deadline or await on_thread(lambda: store.in_transaction(using=using)):
+            if time.monotonic() >= deadline or await on_thread(partial(store.in_transaction, using=using)):
                 raise
             await sleep(_pause(deadline))
         else:
@@ -117,6 +118,10 @@ def decide(operation: Operation, record: Record | None) -> StoredResponse:
     if record.response.body is None:
         raise ResponseNotStored(record.response.status)
     return record.response
+
+
+def _settle(claim: store.Claim, codec: Codec[T], value: T) -> None:
+    claim.settle(codec.dump(value))
 
 
 def _pause(deadline: float) -> float:

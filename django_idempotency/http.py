@@ -8,12 +8,14 @@ from collections.abc import Callable, Collection
 from datetime import timedelta
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ValidationError
+from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, QueryDict
+from django.utils.datastructures import MultiValueDict
 from django.utils.encoding import escape_uri_path
 
 from django_idempotency.conf import as_timedelta, settings
@@ -161,24 +163,24 @@ def _canonical_form(request: HttpRequest, ignored_fields: Collection[str]) -> by
     return len(spelled).to_bytes(8, "big") + spelled + canonical_fields(digests, ignored_fields=ignored_fields)
 
 
-def _parse_form(request: HttpRequest) -> tuple[QueryDict, Any]:
+def _parse_form(request: HttpRequest) -> tuple[QueryDict, MultiValueDict[str, UploadedFile[Any]]]:
     # Django parses the forms of POST alone, and keeps what it (or a framework's parser) has parsed.
     if request.method == "POST" or hasattr(request, "_post"):
         return request.POST, request.FILES
     body = _rewound_body(request)
     if request.content_type == "multipart/form-data":
-        parsed = request.parse_file_upload(request.META, body)
+        fields, files = request.parse_file_upload(request.META, body)
     else:
-        parsed = QueryDict(body.read(), encoding=request.encoding), {}
+        fields, files = QueryDict(body.read(), encoding=request.encoding), MultiValueDict()
     body.seek(0)
-    return parsed
+    return fields, files
 
 
 # Note [The body is read twice]
 # The fingerprint reads the whole body before the handler does. So that the handler finds the request as the server
 # gave it, the stream is copied, in chunks, to a file that spills to disk where an upload would, and the copy takes
 # its place. `request.body` would do for small bodies alone: it is bounded, and held in memory.
-def _rewound_body(request: HttpRequest) -> IO[bytes]:
+def _rewound_body(request: HttpRequest) -> Any:
     if hasattr(request, "_body"):
         return BytesIO(request.body)
     if is_consumed(request):
@@ -189,6 +191,6 @@ def _rewound_body(request: HttpRequest) -> IO[bytes]:
     copy = SpooledTemporaryFile(max_size=django_settings.FILE_UPLOAD_MAX_MEMORY_SIZE)  # noqa: SIM115 - the request's
     shutil.copyfileobj(request, copy)
     copy.seek(0)
-    request._stream = copy
-    request._read_started = False
+    request._stream = copy  # type: ignore[assignment]  # what Django's own ASGI handler puts there
+    request._read_started = False  # type: ignore[attr-defined]  # not in the stubs
     return copy

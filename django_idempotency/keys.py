@@ -60,5 +60,6 @@ def validate_uuid(key: str) -> None:
         canonical = None
     if canonical != key.lower():
         raise KeyInvalid(
-            "The Idempotency-Key must be a UUID, such as 123e4567-e89b-42d3-a456-426614174000: make a new one for each operation."
+            "The Idempotency-Key must be a UUID, such as 123e4567-e89b-42d3-a456-426614174000. Make a new one for each "
+            "operation."
         )

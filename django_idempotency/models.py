@@ -58,7 +58,7 @@ class IdempotencyKey(models.Model):
     completed = models.DateTimeField(null=True, blank=True)
     expires = models.DateTimeField()
 
-    objects: ClassVar[models.Manager[IdempotencyKey]] = IdempotencyKeyQuerySet.as_manager()  # type: ignore[assignment]
+    objects: ClassVar[models.Manager[IdempotencyKey]] = IdempotencyKeyQuerySet.as_manager()
 
     class Meta:
         verbose_name = "idempotency key"

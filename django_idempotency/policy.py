@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from django.http.response import HttpResponseBase
 
 from django_idempotency.conf import as_timedelta, lowered_headers, settings
 from django_idempotency.exceptions import UsageError
+from django_idempotency.requirements import REQUIREMENTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +36,11 @@ class Policy:
     key_validator: Callable[[str], object] | None = None
 
     def __post_init__(self) -> None:
-        for name, problem in find_problems(self):
-            raise UsageError(f"{name} {problem}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            requirement = REQUIREMENTS[field.name]
+            if value is not None and not requirement.accepts(value):
+                raise UsageError(f"{field.name} must be {requirement.words}, not {value!r}.")
 
     def guards(self, method: str | None) -> bool:
         """Tell whether requests with this HTTP *method* are guarded."""
@@ -66,58 +70,3 @@ class Policy:
         """Tell whether *response* is stored with its effects; if not, both are forgotten."""
         statuses = settings.stored_statuses if self.stored_statuses is None else self.stored_statuses
         return response.status_code in statuses
-
-
-def find_problems(policy: Policy) -> Iterable[tuple[str, str]]:
-    """Yield the name of each argument that cannot be meant, and what it must be instead."""
-    if policy.required is not None and not isinstance(policy.required, bool):
-        yield "required", f"must be True or False, not {policy.required!r}."
-    if policy.ttl is not None and not _is_duration(policy.ttl):
-        yield "ttl", f"must be a positive timedelta or number of seconds, not {policy.ttl!r}."
-    if policy.wait is not None and not (_is_number(policy.wait) and policy.wait >= 0):
-        yield "wait", f"must be a number of seconds, 0 or more, not {policy.wait!r}."
-    if policy.scope is not None and not callable(policy.scope):
-        yield "scope", f"must be a callable that takes the request and returns a str, not {policy.scope!r}."
-    if policy.methods is not None and not _is_methods(policy.methods):
-        yield (
-            "methods",
-            f"must be a collection of HTTP methods in upper case, such as ('POST',), not {policy.methods!r}.",
-        )
-    if policy.using is not None and not isinstance(policy.using, str):
-        yield "using", f"must be the alias of a database, not {policy.using!r}."
-    if not (isinstance(policy.reruns, int) and policy.reruns >= 0):
-        yield "reruns", f"must be a whole number, 0 or more, not {policy.reruns!r}."
-    if policy.stored_statuses is not None and not _is_statuses(policy.stored_statuses):
-        yield "stored_statuses", f"must be a collection of HTTP statuses (200 to 599), not {policy.stored_statuses!r}."
-    if policy.stored_headers is not None and not _is_names(policy.stored_headers):
-        yield "stored_headers", f"must be a collection of header names, not {policy.stored_headers!r}."
-    if policy.max_response_bytes is not None and not _is_size(policy.max_response_bytes):
-        yield "max_response_bytes", f"must be a whole number of bytes, 0 or more, not {policy.max_response_bytes!r}."
-    if not _is_names(policy.ignored_fields):
-        yield "ignored_fields", f"must be a collection of field names, not {policy.ignored_fields!r}."
-    if policy.key_validator is not None and not callable(policy.key_validator):
-        yield "key_validator", f"must be a callable that takes the key, not {policy.key_validator!r}."
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_duration(value: object) -> bool:
-    return (isinstance(value, timedelta) and value > timedelta(0)) or (_is_number(value) and value > 0)  # type: ignore[operator]  # a number
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_names(value: object) -> bool:
-    return isinstance(value, Collection) and not isinstance(value, str) and all(isinstance(name, str) for name in value)
-
-
-def _is_methods(value: object) -> bool:
-    return _is_names(value) and all(name.isupper() for name in value)  # type: ignore[attr-defined]  # a collection of str
-
-
-def _is_statuses(value: object) -> bool:
-    return isinstance(value, Collection) and all(isinstance(status, int) and 200 <= status <= 599 for status in value)

@@ -91,12 +91,17 @@ def is_rerunnable(error: OperationalError, *, using: str | None = None) -> bool:
 
 def in_transaction(*, using: str | None = None) -> bool:
     """Tell whether a transaction of the caller's is open on the keys' database."""
-    return transaction.get_connection(using or database()).in_atomic_block
+    return bool(transaction.get_connection(using or database()).in_atomic_block)
 
 
 def database() -> str:
     """Return the alias of the database that keys are written to."""
-    return router.db_for_write(IdempotencyKey)
+    return str(router.db_for_write(IdempotencyKey))
+
+
+def tables_without_transactions(*, using: str) -> list[str]:
+    """Return the tables on *using* whose writes no rollback takes back."""
+    return claims.tables_without_transactions(transaction.get_connection(using))
 
 
 # Note [An expired key is renewed in a transaction of its own]

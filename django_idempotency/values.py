@@ -103,9 +103,9 @@ class Outcome(Generic[T]):
 # engine, whatever its collation thinks of 'abc', 'ABC' and 'abc ' (MariaDB's default: all equal). Each part goes
 # in behind its length, so that no two different triples run into the same bytes.
 #
-# 121 of its bits are the digest's; the others say that it is a UUID of version 8 (RFC 9562, section 5.8). MariaDB's type
-# refuses bare digests: of version 8 and above it takes only those whose ninth octet is above 0x80 (10.11.19, all 4,096
-# pairs tried), hence 0xA0 to 0xBF here. `INSERT IGNORE` would quietly store another value instead.
+# 121 of its bits are the digest's; the others say that it is a UUID of version 8 (RFC 9562, section 5.8). MariaDB's
+# type refuses bare digests: of version 8 and above it takes only those whose ninth octet is above 0x80 (10.11.19,
+# all 4,096 pairs tried), hence 0xA0 to 0xBF here. `INSERT IGNORE` would quietly store another value instead.
 def _digest(*parts: str) -> uuid.UUID:
     encoded = [part.encode() for part in parts]
     content = b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
@@ -120,7 +120,8 @@ def _validate(name: str, value: str, max_length: int) -> None:
         raise UsageError(f"An operation's {name} must be a str, not {value!r}. Convert it first.")
     if not 1 <= len(value) <= max_length:
         raise UsageError(
-            f"An operation's {name} must have 1 to {max_length} characters, not {len(value)}. Use a stable, shorter name."
+            f"An operation's {name} must have 1 to {max_length} characters, not {len(value)}. Use a stable name of "
+            "that length, such as a digest of the long one."
         )
     if not value.isprintable():
         raise UsageError(
