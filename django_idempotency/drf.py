@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, ClassVar, cast
 
 from django.http.response import HttpResponseBase
+from django.utils.functional import cached_property
 from rest_framework.exceptions import APIException, UnsupportedMediaType
 from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
@@ -61,7 +62,11 @@ class IdempotencyMixin:
                 f"{cls.__name__} names IdempotencyMixin behind the view's class, where it guards nothing. "
                 f"Write class {cls.__name__}(IdempotencyMixin, …) instead."
             )
-        _policy_of(cls)
+        _policy_of(cls)  # Refuses what cannot be meant, at once.
+
+    @cached_property
+    def _idempotency_policy(self) -> Policy:
+        return _policy_of(self)
 
     def get_idempotency_key(self, request: Request) -> str | None:
         """Return the request's key, or None if it carries none. Runs before authentication."""
@@ -69,7 +74,7 @@ class IdempotencyMixin:
 
     def is_idempotency_required(self, request: Request) -> bool:
         """Tell whether a request without a key is refused."""
-        return _policy_of(self).is_required()
+        return self._idempotency_policy.is_required()
 
     def get_idempotency_scope(self, request: Request) -> str:
         """Return whose key it is: the authenticated user's, else `anonymous`."""
@@ -77,11 +82,11 @@ class IdempotencyMixin:
 
     def get_idempotency_ttl(self, request: Request) -> timedelta | float:
         """Return how long the key is remembered: a timedelta, or seconds."""
-        return _policy_of(self).get_ttl()
+        return self._idempotency_policy.get_ttl()
 
     def get_idempotency_wait(self, request: Request) -> float:
         """Return how many seconds a concurrent request waits for the first one's answer."""
-        return _policy_of(self).get_wait()
+        return self._idempotency_policy.get_wait()
 
     def get_idempotency_fingerprint(self, request: Request) -> Fingerprint:
         """Return the digest of what the request asks for."""
@@ -89,11 +94,11 @@ class IdempotencyMixin:
 
     def should_store_response(self, response: HttpResponseBase) -> bool:
         """Tell whether *response* is kept with its effects; if not, both are forgotten."""
-        return _policy_of(self).stores(response)
+        return self._idempotency_policy.stores(response)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse a malformed key; let DRF do its checks; then guard the handler that dispatch() is about to call."""
-        policy = _policy_of(self)
+        policy = self._idempotency_policy
         guards = policy.guards(request.method)
         with _refusals():
             key = self.get_idempotency_key(request) if guards else None
@@ -204,7 +209,15 @@ def _fingerprint_of(request: Request, ignored_fields: Collection[str]) -> Finger
     return http.fingerprint_of(request._request, ignored_fields=ignored_fields, parsed=parsed)
 
 
-def _policy_of(view: type[IdempotencyMixin] | IdempotencyMixin) -> Policy:
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except IdempotencyError as error:
+        raise IdempotencyAPIException(error) from error
+
+
+def _policy_of(view: IdempotencyMixin | type[IdempotencyMixin]) -> Policy:
     return Policy(
         required=view.idempotency_required,
         ttl=view.idempotency_ttl,
@@ -217,11 +230,3 @@ def _policy_of(view: type[IdempotencyMixin] | IdempotencyMixin) -> Policy:
         max_response_bytes=view.idempotency_max_response_bytes,
         ignored_fields=view.idempotency_ignored_fields,
     )
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except IdempotencyError as error:
-        raise IdempotencyAPIException(error) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -36,11 +36,10 @@ class Policy:
     key_validator: Callable[[str], object] | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            requirement = REQUIREMENTS[field.name]
-            if value is not None and not requirement.accepts(value):
-                raise UsageError(f"{field.name} must be {requirement.words}, not {value!r}.")
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if value is not None and not REQUIREMENTS[name].accepts(value):
+                raise UsageError(f"{name} must be {REQUIREMENTS[name].words}, not {value!r}.")
 
     def guards(self, method: str | None) -> bool:
         """Tell whether requests with this HTTP *method* are guarded."""

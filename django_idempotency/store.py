@@ -114,29 +114,36 @@ def _claim(operation: Operation, alias: str, *, renewing: bool) -> Claim:
     connection = transaction.get_connection(alias)
     now = timezone.now()
     forgotten = now - settings.tombstone_ttl
-    row = IdempotencyKey.objects.using(alias).filter(pk=operation.digest)
     locks = connection.features.has_select_for_update
-    expired = renewing and locks and _lock_expired(row, forgotten, connection)
-    if claims.claim(connection, operation, now):
-        return Claim(operation=operation, using=alias, won=True)
+    expired = renewing and locks and _lock_expired(operation, connection, forgotten)
+    won = claims.claim(connection, operation, now)
     # SQLite has no row locks: the claim, lost or won, has locked the database, and must be the first statement.
-    if expired or (renewing and not locks and _lock_expired(row, forgotten, connection)):
-        row.update(
-            fingerprint=operation.fingerprint.sign(),
-            method=operation.method,
-            path=operation.path,
-            status=None,
-            headers=[],
-            body=None,
-            created=now,
-            completed=None,
-            expires=now + operation.ttl,
-        )
-        return Claim(operation=operation, using=alias, won=True)
-    record = claims.look_up(connection, operation, now=now, forgotten=forgotten)
-    return Claim(operation=operation, using=alias, won=False, record=record)
+    if not won and (expired or (renewing and not locks and _lock_expired(operation, connection, forgotten))):
+        _renew(operation, connection, now)
+        won = True
+    record = None if won else claims.look_up(connection, operation, now=now, forgotten=forgotten)
+    return Claim(operation=operation, using=alias, won=won, record=record)
 
 
-def _lock_expired(row: IdempotencyKeyQuerySet, forgotten: datetime, connection: BaseDatabaseWrapper) -> bool:
+def _lock_expired(operation: Operation, connection: BaseDatabaseWrapper, forgotten: datetime) -> bool:
     nowait = connection.features.has_select_for_update_nowait
-    return bool(row.expired(forgotten).select_for_update(nowait=nowait).values_list("pk"))
+    expired = _row_of(operation, connection).expired(forgotten)
+    return bool(expired.select_for_update(nowait=nowait).values_list("pk"))
+
+
+def _renew(operation: Operation, connection: BaseDatabaseWrapper, now: datetime) -> None:
+    _row_of(operation, connection).update(
+        fingerprint=operation.fingerprint.sign(),
+        method=operation.method,
+        path=operation.path,
+        status=None,
+        headers=[],
+        body=None,
+        created=now,
+        completed=None,
+        expires=now + operation.ttl,
+    )
+
+
+def _row_of(operation: Operation, connection: BaseDatabaseWrapper) -> IdempotencyKeyQuerySet:
+    return IdempotencyKey.objects.using(connection.alias).filter(pk=operation.digest)
