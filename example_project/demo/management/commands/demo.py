@@ -45,8 +45,9 @@ class Command(BaseCommand):
         )
 
     def handle(self, **options: Any) -> None:
-        for end in (signal.SIGTERM, signal.SIGHUP):  # A closed terminal must not leave a server behind.
-            signal.signal(end, signal.default_int_handler)
+        for end in (signal.SIGTERM, signal.SIGHUP):  # A closed terminal must not leave a server behind,
+            if signal.getsignal(end) is signal.SIG_DFL:  # but nohup may.
+                signal.signal(end, signal.default_int_handler)
         try:
             self.demonstrate(**options)
         except ServerError as exc:
