@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from django_idempotency.keys import KEY_MAX_LENGTH
 from django_idempotency.values import (
@@ -61,9 +62,16 @@ class IdempotencyKey(models.Model):
     objects: ClassVar[models.Manager[IdempotencyKey]] = IdempotencyKeyQuerySet.as_manager()
 
     class Meta:
-        verbose_name = "idempotency key"
-        verbose_name_plural = "idempotency keys"
+        verbose_name = _("idempotency key")
+        verbose_name_plural = _("idempotency keys")
         indexes: ClassVar = [models.Index(fields=["expires"], name="idempotency_expires")]
+        # Nobody adds, changes or deletes keys by hand: what people may do to one has its own name.
+        default_permissions = ("view",)
+        permissions: ClassVar = [
+            ("view_response", "Can view stored responses"),
+            ("expire_idempotencykey", "Can expire idempotency keys"),
+            ("erase_response", "Can erase stored responses"),
+        ]
 
     def __str__(self) -> str:
         return self.key

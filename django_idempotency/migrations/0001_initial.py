@@ -47,6 +47,12 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "idempotency key",
                 "verbose_name_plural": "idempotency keys",
+                "permissions": [
+                    ("view_response", "Can view stored responses"),
+                    ("expire_idempotencykey", "Can expire idempotency keys"),
+                    ("erase_response", "Can erase stored responses"),
+                ],
+                "default_permissions": ("view",),
                 "indexes": [models.Index(fields=["expires"], name="idempotency_expires")],
             },
         ),
