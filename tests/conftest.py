@@ -123,6 +123,12 @@ def asgi_server(request: pytest.FixtureRequest, transactional_db: None, uvicorn:
 
 
 def settled(request: pytest.FixtureRequest, name: str, server: Server) -> Iterator[Server]:
+    marker = request.node.get_closest_marker("django_db")
+    empties_tables = marker is not None and marker.kwargs.get("transaction")
+    if not empties_tables and "transactional_db" not in request.node.fixturenames:
+        # pytest-django looks at what is asked for before the test begins.
+        message = f"with getfixturevalue({name!r}), mark the test django_db(transaction=True)"
+        raise pytest.UsageError(message)
     starts: dict[str, Any] = request.node.stash.setdefault(LOG_START, {})
     starts[name] = server.log.stat().st_size
     yield server

@@ -50,6 +50,13 @@ if not os.environ.get("DATABASE_URL"):
 
 DATABASES = {alias: database(alias) for alias in ("default", "other")}
 
+# Without DEBUG, Django would mail errors instead of writing them.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"django": {"handlers": ["console"], "level": "WARNING"}},
+}
 SECRET_KEY = "tests"
 ALLOWED_HOSTS = ["*"]
 DEBUG = False
@@ -66,6 +73,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "rest_framework",
+    "django_idempotency",
     "tests.app",
 ]
 MIDDLEWARE = [

@@ -142,3 +142,19 @@ class TestServer:
 
         assert response.status_code == 201
         assert Effect.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", ["/keyed/", "/keyed-async/", "/keyed-drf/"])
+class TestKeyedViews:
+    @pytest.mark.parametrize("name", ["server", "asgi_server"])
+    def test_retry_replays(self, path, name, request):
+        server: Server = request.getfixturevalue(name)
+        first = server.post(path, key="abc", script=[["effect", "a"]])
+
+        second = server.post(path, key="abc", script=[["effect", "b"]])
+
+        assert (first.status_code, second.status_code) == (201, 201)
+        assert second.headers["Idempotent-Replayed"] == "true"
+        assert first.content == second.content
+        assert [effect.label for effect in Effect.objects.all()] == ["a"]

@@ -6,6 +6,9 @@ from tests.app import views
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("scripted/", views.scripted, name="scripted"),
+    path("keyed/", views.keyed, name="keyed"),
+    path("keyed-async/", views.keyed_async, name="keyed-async"),
+    path("keyed-drf/", views.KeyedView.as_view(), name="keyed-drf"),
     path("process/", views.process, name="process"),
     path("whoami/", views.whoami, name="whoami"),
 ]

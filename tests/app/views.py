@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.http import (
     HttpRequest,
@@ -23,7 +24,11 @@ from django.http import (
     JsonResponse,
     StreamingHttpResponse,
 )
+from rest_framework.request import Request
+from rest_framework.views import APIView
 
+from django_idempotency.decorators import idempotent
+from django_idempotency.drf import IdempotencyMixin
 from tests.app import faults
 from tests.app.models import Effect
 from tests.gate import pass_gate
@@ -108,9 +113,34 @@ def perform(script: Iterable[list[Any]]) -> HttpResponseBase:
     return JsonResponse({"id": str(uuid.uuid4())}, status=201)
 
 
+def script_of(request: HttpRequest | Request) -> list[list[Any]]:
+    """Return the steps that the request asks for."""
+    script: list[list[Any]] = json.loads(request.headers.get("X-Script", "[]"))
+    return script
+
+
 def scripted(request: HttpRequest) -> HttpResponseBase:
     """Do what the script says, in autocommit: the control against which keys are tested."""
-    return perform(json.loads(request.headers.get("X-Script", "[]")))
+    return perform(script_of(request))
+
+
+@idempotent
+def keyed(request: HttpRequest) -> HttpResponseBase:
+    """Do what the script says, once per key."""
+    return perform(script_of(request))
+
+
+@idempotent
+async def keyed_async(request: HttpRequest) -> HttpResponseBase:
+    """Do what the script says, once per key, from a coroutine."""
+    return await sync_to_async(perform)(script_of(request))
+
+
+class KeyedView(IdempotencyMixin, APIView):
+    """Do what the script says, once per key, in REST framework."""
+
+    def post(self, request: Request) -> HttpResponseBase:
+        return perform(script_of(request))
 
 
 def process(request: HttpRequest) -> HttpResponse:
