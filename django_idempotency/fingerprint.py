@@ -6,14 +6,16 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, Final
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
+from typing import Final
 
 from django.conf import settings
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 _VERSION: Final = b"\x01"
 _SALT: Final = "django_idempotency.fingerprint"
+# The thread's own context would round to its precision, which is the project's, and may differ between workers.
+_EXACT: Final = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[Inexact, InvalidOperation])
 
 
 # Note [Keyed fingerprints]
@@ -56,13 +58,13 @@ def canonical_json(body: bytes | str, *, ignored_fields: Collection[str] = ()) -
     digit differ. *ignored_fields* are left out of the outermost object.
     """
     try:
-        value = json.loads(body, parse_float=Decimal)
+        value = json.loads(body, parse_float=_EXACT.create_decimal)
         if ignored_fields and isinstance(value, dict):
             value = {name: member for name, member in value.items() if name not in ignored_fields}
         return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_spell_decimal).encode()
-    except (ValueError, RecursionError):
-        # No JSON, bytes in no Unicode encoding, an integer of thousands of digits, or nested beyond what can be
-        # read: the caller falls back on the raw bytes, which are right, only stricter.
+    except (ValueError, ArithmeticError, RecursionError):
+        # No JSON, bytes in no Unicode encoding, a number of thousands of digits or with an exponent as long, or
+        # nested beyond what can be read: the caller falls back on the raw bytes, which are right, only stricter.
         return None
 
 
@@ -82,6 +84,6 @@ def _framed(part: bytes) -> bytes:
     return len(part).to_bytes(8, "big") + part
 
 
-def _spell_decimal(number: Any) -> dict[str, str]:
+def _spell_decimal(number: Decimal) -> dict[str, str]:
     # A member's name that no client sends by accident keeps the number 1.5 apart from the string "1.5".
-    return {"\0number": str(number.normalize())}
+    return {"\0number": str(number.normalize(_EXACT))}
