@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, overload
 
 from asgiref.sync import iscoroutinefunction
@@ -109,6 +109,7 @@ def _respond(request: HttpRequest, policy: Policy, handler: Callable[[], HttpRes
                 operation, handler, codec=codec, using=policy.using, wait=policy.get_wait(), reruns=policy.reruns
             ).value
     except IdempotencyError as error:
+        http.report_refusal(error)
         return problem_response(error)
     return handler()
 
@@ -128,6 +129,7 @@ async def _arespond(
             )
             return outcome.value
     except IdempotencyError as error:
+        await on_thread(partial(http.report_refusal, error))
         return problem_response(error)
     return await handler()
 

@@ -110,7 +110,8 @@ class IdempotencyMixin:
             return
         if key is None:
             if self.is_idempotency_required(request):
-                raise IdempotencyAPIException(KeyMissing())
+                with _refusals():
+                    raise KeyMissing
             return
 
         def guarded(request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -214,6 +215,7 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except IdempotencyError as error:
+        http.report_refusal(error)
         raise IdempotencyAPIException(error) from error
 
 

@@ -11,8 +11,14 @@ from typing import Final, TypeVar
 
 from django.db import OperationalError
 
-from django_idempotency import store
-from django_idempotency.exceptions import KeyReused, RequestInProgress, ResponseExpired, ResponseNotStored
+from django_idempotency import signals, store
+from django_idempotency.exceptions import (
+    IdempotencyError,
+    KeyReused,
+    RequestInProgress,
+    ResponseExpired,
+    ResponseNotStored,
+)
 from django_idempotency.threads import entered, on_thread
 from django_idempotency.values import Codec, Operation, Outcome, Record, StoredResponse
 
@@ -57,14 +63,10 @@ def execute(
                 raise
             reruns -= 1
             continue
-        try:
-            response = decide(operation, claim.record)
-        except RequestInProgress:
-            if time.monotonic() >= deadline or store.in_transaction(using=using):
-                raise
-            time.sleep(_pause(deadline))
-        else:
+        response = _answer(claim, deadline)
+        if response is not None:
             return Outcome(value=codec.load(response), replayed=True)
+        time.sleep(_pause(deadline))
 
 
 async def aexecute(
@@ -90,14 +92,10 @@ async def aexecute(
                 raise
             reruns -= 1
             continue
-        try:
-            response = decide(operation, claim.record)
-        except RequestInProgress:
-            if time.monotonic() >= deadline or await on_thread(partial(store.in_transaction, using=using)):
-                raise
-            await sleep(_pause(deadline))
-        else:
+        response = await on_thread(partial(_answer, claim, deadline))
+        if response is not None:
             return Outcome(value=codec.load(response), replayed=True)
+        await sleep(_pause(deadline))
 
 
 def decide(operation: Operation, record: Record | None) -> StoredResponse:
@@ -118,6 +116,20 @@ def decide(operation: Operation, record: Record | None) -> StoredResponse:
     if record.response.body is None:
         raise ResponseNotStored(record.response.status)
     return record.response
+
+
+def _answer(claim: store.Claim, deadline: float) -> StoredResponse | None:
+    """Return the stored answer to a lost claim, or None to look again after a pause; report what came of it."""
+    try:
+        response = decide(claim.operation, claim.record)
+    except IdempotencyError as error:
+        patient = isinstance(error, RequestInProgress) and time.monotonic() < deadline
+        if patient and not store.in_transaction(using=claim.using):
+            return None
+        signals.refused.report(claim.operation, error=error)
+        raise
+    signals.replayed.report(claim.operation)
+    return response
 
 
 def _settle(claim: store.Claim, codec: Codec[T], value: T) -> None:

@@ -18,8 +18,9 @@ from django.http import HttpRequest, QueryDict
 from django.utils.datastructures import MultiValueDict
 from django.utils.encoding import escape_uri_path
 
+from django_idempotency import signals
 from django_idempotency.conf import as_timedelta, settings
-from django_idempotency.exceptions import KeyInvalid, KeyMissing, UsageError
+from django_idempotency.exceptions import IdempotencyError, KeyInvalid, KeyMissing, UsageError
 from django_idempotency.fingerprint import Fingerprint, canonical_fields, canonical_json
 from django_idempotency.keys import parse_key
 from django_idempotency.policy import Policy
@@ -99,6 +100,12 @@ def scope_of(request: Any, scope: Callable[[Any], str] | None = None) -> str:
         return choose(request)
     user = getattr(request, "user", None)
     return f"user:{user.pk}" if user is not None and user.is_authenticated else "anonymous"
+
+
+def report_refusal(error: IdempotencyError) -> None:
+    """Report a request that was refused for its key alone; the protocol reports all other refusals."""
+    if isinstance(error, KeyMissing | KeyInvalid):
+        signals.refused.report(None, error=error)
 
 
 def fingerprint_of(

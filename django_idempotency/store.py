@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -12,7 +13,7 @@ from django.db import OperationalError, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from django_idempotency import claims
+from django_idempotency import claims, signals
 from django_idempotency.conf import settings
 from django_idempotency.exceptions import UsageError
 from django_idempotency.models import IdempotencyKey, IdempotencyKeyQuerySet
@@ -29,7 +30,9 @@ class Claim:
     operation: Operation
     using: str
     won: bool
+    renewed: bool = False
     record: Record | None = None
+    started: float = field(default_factory=time.perf_counter)
 
     def settle(self, response: StoredResponse | None) -> None:
         """Keep *response* with the effects, or, if it is None, keep neither.
@@ -42,11 +45,19 @@ class Claim:
         connection = transaction.get_connection(self.using)
         if response is None or connection.needs_rollback:
             transaction.set_rollback(True, using=self.using)
-        elif not claims.complete(connection, self.operation, response, timezone.now()):
+            return
+        if not claims.complete(connection, self.operation, response, timezone.now()):
             raise UsageError(
                 "The handler deleted its own idempotency key, so that its effects could not be remembered. "
                 "Delete only expired keys."
             )
+        seconds = time.perf_counter() - self.started
+        transaction.on_commit(lambda: self._report(seconds), using=self.using, robust=True)
+
+    def _report(self, seconds: float) -> None:
+        if self.renewed:
+            signals.expired.report(self.operation)
+        signals.executed.report(self.operation, seconds=seconds)
 
 
 @contextmanager
@@ -117,12 +128,13 @@ def _claim(operation: Operation, alias: str, *, renewing: bool) -> Claim:
     locks = connection.features.has_select_for_update
     expired = renewing and locks and _lock_expired(operation, connection, forgotten)
     won = claims.claim(connection, operation, now)
+    renewed = False
     # SQLite has no row locks: the claim, lost or won, has locked the database, and must be the first statement.
     if not won and (expired or (renewing and not locks and _lock_expired(operation, connection, forgotten))):
         _renew(operation, connection, now)
-        won = True
+        won = renewed = True
     record = None if won else claims.look_up(connection, operation, now=now, forgotten=forgotten)
-    return Claim(operation=operation, using=alias, won=won, record=record)
+    return Claim(operation=operation, using=alias, won=won, renewed=renewed, record=record)
 
 
 def _lock_expired(operation: Operation, connection: BaseDatabaseWrapper, forgotten: datetime) -> bool:
