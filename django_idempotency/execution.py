@@ -63,7 +63,7 @@ def execute(
                 raise
             reruns -= 1
             continue
-        response = _answer(claim, deadline)
+        response = answer(claim, deadline)
         if response is not None:
             return Outcome(value=codec.load(response), replayed=True)
         time.sleep(_pause(deadline))
@@ -92,10 +92,28 @@ async def aexecute(
                 raise
             reruns -= 1
             continue
-        response = await on_thread(partial(_answer, claim, deadline))
+        response = await on_thread(partial(answer, claim, deadline))
         if response is not None:
             return Outcome(value=codec.load(response), replayed=True)
         await sleep(_pause(deadline))
+
+
+def answer(claim: store.Claim, deadline: float = 0.0) -> StoredResponse | None:
+    """Return the stored answer to a lost claim, and report it; or None: look again, the *deadline* is not over.
+
+    Raises:
+        RequestInProgress, KeyReused, ResponseNotStored, ResponseExpired: As `decide` does; reported, too.
+    """
+    try:
+        response = decide(claim.operation, claim.record)
+    except IdempotencyError as error:
+        patient = isinstance(error, RequestInProgress) and time.monotonic() < deadline
+        if patient and not store.in_transaction(using=claim.using):
+            return None
+        signals.refused.report(claim.operation, error=error)
+        raise
+    signals.replayed.report(claim.operation)
+    return response
 
 
 def decide(operation: Operation, record: Record | None) -> StoredResponse:
@@ -116,20 +134,6 @@ def decide(operation: Operation, record: Record | None) -> StoredResponse:
     if record.response.body is None:
         raise ResponseNotStored(record.response.status)
     return record.response
-
-
-def _answer(claim: store.Claim, deadline: float) -> StoredResponse | None:
-    """Return the stored answer to a lost claim, or None to look again after a pause; report what came of it."""
-    try:
-        response = decide(claim.operation, claim.record)
-    except IdempotencyError as error:
-        patient = isinstance(error, RequestInProgress) and time.monotonic() < deadline
-        if patient and not store.in_transaction(using=claim.using):
-            return None
-        signals.refused.report(claim.operation, error=error)
-        raise
-    signals.replayed.report(claim.operation)
-    return response
 
 
 def _settle(claim: store.Claim, codec: Codec[T], value: T) -> None:
