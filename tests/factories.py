@@ -1,9 +1,14 @@
 """Rows for tests."""
 
+import uuid
+from datetime import timedelta
+
 from django.contrib.auth.models import User
-from factory.declarations import Sequence
+from django.utils import timezone
+from factory.declarations import LazyFunction, Sequence
 from factory.django import DjangoModelFactory, Password
 
+from django_idempotency.models import IdempotencyKey
 from tests.app.models import Account
 
 PASSWORD = "password"
@@ -27,3 +32,23 @@ class AccountFactory(DjangoModelFactory[Account]):
         model = Account
 
     balance = 1000
+
+
+class IdempotencyKeyFactory(DjangoModelFactory[IdempotencyKey]):
+    """A key that was answered with 201 just now, and expires in an hour."""
+
+    class Meta:
+        model = IdempotencyKey
+
+    id = LazyFunction(uuid.uuid4)
+    namespace = "http"
+    scope = "anonymous"
+    key = Sequence("key{}".format)
+    fingerprint = "0" * 64
+    method = "POST"
+    path = "/charges/"
+    status = 201
+    body = b"{}"
+    created = LazyFunction(timezone.now)
+    completed = LazyFunction(timezone.now)
+    expires = LazyFunction(lambda: timezone.now() + timedelta(hours=1))
