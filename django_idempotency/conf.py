@@ -123,7 +123,8 @@ class Settings:
         )
 
     def _get(self, name: str, default: Any) -> Any:
-        return getattr(django_settings, name, default)
+        value = getattr(django_settings, name, None)
+        return default if value is None else value
 
     def _get_callable(self, name: str) -> Callable[..., Any] | None:
         value = self._get(name, None)
