@@ -67,9 +67,9 @@ def claim_on_postgresql(connection: BaseDatabaseWrapper, into: str, row: list[An
     """Insert unless another transaction holds the operation's advisory lock, or has committed its row.
 
     The lock ends with the transaction, so that a pooler in transaction mode cannot strand it. Its 64 bits are
-    the digest's first: two keys that share them are told to come again, and never mixed up.
+    the digest's last: two keys that share them are told to come again, and never mixed up.
     """
-    lock = int.from_bytes(row[0].bytes[:8], "big", signed=True)
+    lock = int.from_bytes(row[0].bytes[8:], "big", signed=True)
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT {into} SELECT {_placeholders(row)} WHERE pg_try_advisory_xact_lock(%s) ON CONFLICT DO NOTHING",

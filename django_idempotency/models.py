@@ -15,6 +15,7 @@ from django_idempotency.values import (
     NAMESPACE_MAX_LENGTH,
     PATH_MAX_LENGTH,
     SCOPE_MAX_LENGTH,
+    digests_of,
 )
 
 
@@ -32,6 +33,10 @@ class IdempotencyKeyQuerySet(models.QuerySet["IdempotencyKey"]):
     def completed(self) -> IdempotencyKeyQuerySet:
         """Select the keys whose effects are committed."""
         return self.filter(completed__isnull=False)
+
+    def with_key(self, key: str) -> IdempotencyKeyQuerySet:
+        """Select the keys that are spelled *key*, in whatever scope: a range of the primary key, not a scan."""
+        return self.filter(pk__range=digests_of(key), key=key)
 
     def replayable(self, now: datetime | None = None) -> IdempotencyKeyQuerySet:
         """Select the keys whose stored response can be sent again."""

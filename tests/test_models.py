@@ -15,6 +15,7 @@ from django_idempotency.values import (
     SCOPE_MAX_LENGTH,
 )
 from tests.factories import IdempotencyKeyFactory
+from tests.operations import operation
 
 NOW = timezone.now()
 HOUR = timedelta(hours=1)
@@ -50,6 +51,17 @@ class TestIdempotencyKeyQuerySet:
 
         assert list(IdempotencyKey.objects.replayable()) == [replayable]
         assert not IdempotencyKey.objects.replayable(NOW + 2 * HOUR).exists()
+
+    def test_with_key_finds_it_in_every_scope_and_namespace(self):
+        wanted = [operation("key", scope=scope) for scope in ("user:1", "user:2")] + [operation("key", namespace="a")]
+        others = [operation(f"key{number}") for number in range(50)]
+        for each in wanted + others:
+            IdempotencyKeyFactory.create(pk=each.digest, namespace=each.namespace, scope=each.scope, key=each.key)
+
+        found = IdempotencyKey.objects.with_key("key")
+
+        assert {row.pk for row in found} == {each.digest for each in wanted}
+        assert not IdempotencyKey.objects.with_key("KEY").exists()
 
     def test_adjectives_can_be_chained(self):
         IdempotencyKeyFactory.create(expires=NOW - HOUR, completed=None)

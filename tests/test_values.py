@@ -17,6 +17,7 @@ from django_idempotency.values import (
     SCOPE_MAX_LENGTH,
     Operation,
     StoredResponse,
+    digests_of,
 )
 from tests.operations import operation
 
@@ -44,7 +45,7 @@ class TestOperation:
         assert operation(**{"key": "a", **other}).digest != operation("a").digest
 
     def test_digest_is_stable_between_releases(self):
-        assert operation("key").digest == uuid.UUID("95761c4f-a8b5-8cb1-a3f1-b2114e7c890d")
+        assert operation("key").digest == uuid.UUID("7e8a5cb1-a8b5-8cb1-a3f1-b2114e7c890d")
 
     def test_digest_is_a_uuid_of_version_8(self):
         digests = [operation(str(number)).digest for number in range(1000)]
@@ -108,6 +109,19 @@ class TestOperation:
             kept = {uuid.UUID(str(value)) for (value,) in cursor.fetchall()}
 
         assert kept == digests
+
+
+class TestDigestsOf:
+    def test_digests_of_a_key_are_within_its_range(self):
+        least, greatest = digests_of("key")
+
+        assert least < operation("key", scope="user:1").digest < greatest
+        assert least < operation("key", namespace="tasks").digest < greatest
+
+    def test_ranges_of_other_keys_are_elsewhere(self):
+        least, greatest = digests_of("key")
+
+        assert not any(least <= operation(f"key{number}").digest <= greatest for number in range(1000))
 
 
 class TestStoredResponse:
