@@ -62,11 +62,11 @@ class IdempotencyMixin:
                 f"{cls.__name__} names IdempotencyMixin behind the view's class, where it guards nothing. "
                 f"Write class {cls.__name__}(IdempotencyMixin, …) instead."
             )
-        _policy_of(cls)  # Refuses what cannot be meant, at once.
+        policy_of(cls)  # Refuses what cannot be meant, at once.
 
     @cached_property
     def _idempotency_policy(self) -> Policy:
-        return _policy_of(self)
+        return policy_of(self)
 
     def get_idempotency_key(self, request: Request) -> str | None:
         """Return the request's key, or None if it carries none. Runs before authentication."""
@@ -151,6 +151,22 @@ def respond(request: Request, policy: Policy, handler: Callable[[], HttpResponse
     )
 
 
+def policy_of(view: IdempotencyMixin | type[IdempotencyMixin]) -> Policy:
+    """Return the policy that the attributes of *view* make."""
+    return Policy(
+        required=view.idempotency_required,
+        ttl=view.idempotency_ttl,
+        wait=view.idempotency_wait,
+        methods=view.idempotency_methods,
+        using=view.idempotency_using,
+        reruns=view.idempotency_reruns,
+        stored_statuses=view.idempotency_stored_statuses,
+        stored_headers=view.idempotency_stored_headers,
+        max_response_bytes=view.idempotency_max_response_bytes,
+        ignored_fields=view.idempotency_ignored_fields,
+    )
+
+
 # Note [Rendered inside, finalized once]
 # DRF finalizes and renders a response after the handler has returned, which is after our commit. What is stored must
 # be what is sent, so the view's own finalize_response() runs here, inside the transaction, and then steps aside
@@ -217,18 +233,3 @@ def _refusals() -> Iterator[None]:
     except IdempotencyError as error:
         http.report_refusal(error)
         raise IdempotencyAPIException(error) from error
-
-
-def _policy_of(view: IdempotencyMixin | type[IdempotencyMixin]) -> Policy:
-    return Policy(
-        required=view.idempotency_required,
-        ttl=view.idempotency_ttl,
-        wait=view.idempotency_wait,
-        methods=view.idempotency_methods,
-        using=view.idempotency_using,
-        reruns=view.idempotency_reruns,
-        stored_statuses=view.idempotency_stored_statuses,
-        stored_headers=view.idempotency_stored_headers,
-        max_response_bytes=view.idempotency_max_response_bytes,
-        ignored_fields=view.idempotency_ignored_fields,
-    )

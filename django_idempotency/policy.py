@@ -67,5 +67,8 @@ class Policy:
 
     def stores(self, response: HttpResponseBase) -> bool:
         """Tell whether *response* is stored with its effects; if not, both are forgotten."""
-        statuses = settings.stored_statuses if self.stored_statuses is None else self.stored_statuses
-        return response.status_code in statuses
+        return self.stores_status(response.status_code)
+
+    def stores_status(self, status: int) -> bool:
+        """Tell whether responses with this HTTP *status* are stored."""
+        return status in (settings.stored_statuses if self.stored_statuses is None else self.stored_statuses)
