@@ -1,4 +1,4 @@
-"""Operations, a codec and connections of other kinds: the protocol under test, without HTTP."""
+"""Operations, a codec, connections of another kind: the protocol under test, without HTTP."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,15 +53,14 @@ def expire_keys(using: str = "default") -> None:
 
 
 @contextmanager
-def another_connection(alias: str = "another", **changes: Any) -> Iterator[str]:
-    """Yield the alias of connections to the default test database that have *changes* in their settings."""
-    original = connections["default"].settings_dict
-    changed = {**original, **changes, "OPTIONS": {**original["OPTIONS"], **changes.get("OPTIONS", {})}}
-    connections.settings[alias] = changed
+def connecting_with(**options: Any) -> Iterator[None]:
+    """Let every connection that is made inside of the block, in any thread, have these OPTIONS, too."""
+    config = connections.settings["default"]
+    original = config["OPTIONS"]
+    connections["default"].close()
+    config["OPTIONS"] = {**original, **options}
     try:
-        yield alias
+        yield
     finally:
-        if hasattr(connections._connections, alias):  # type: ignore[attr-defined]  # no public way to forget one
-            connections[alias].close()
-            del connections[alias]
-        del connections.settings[alias]
+        connections["default"].close()
+        config["OPTIONS"] = original
