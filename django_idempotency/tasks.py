@@ -1,0 +1,252 @@
+"""The door for background jobs: Celery's tasks, and those of django.tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import wraps
+from inspect import BoundArguments, signature
+from types import FunctionType
+from typing import Any, Final, Literal, ParamSpec, TypeVar, get_args, overload
+
+from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction
+
+from django_idempotency.arguments import check_template, fill_template, fingerprint_of, without_owner
+from django_idempotency.conf import as_timedelta, settings
+from django_idempotency.deliveries import KEY_ARGUMENT, Delivery, delivery_of
+from django_idempotency.exceptions import IdempotencyError, KeyReused, RequestInProgress, UsageError
+from django_idempotency.execution import aexecute, execute
+from django_idempotency.requirements import REQUIREMENTS, Requirement
+from django_idempotency.results import JsonResult, NoResult
+from django_idempotency.threads import on_thread
+from django_idempotency.values import Operation, Outcome
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Key = str | Callable[..., str]
+OnDuplicate = Literal["return", "skip", "raise"]
+
+SCOPE: Final = "task"
+
+
+class DuplicateTask(IdempotencyError):
+    """The task has run before with this idempotency key."""
+
+    code = "idempotency_duplicate_task"
+    status = 409
+
+
+@overload
+def idempotent_task(function: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+@overload
+def idempotent_task(
+    *,
+    key: Key | None = None,
+    ttl: timedelta | float | None = None,
+    on_duplicate: OnDuplicate = "return",
+    ignored_arguments: Collection[str] = (),
+    retry_delay: float = 5.0,
+    wait: float = 0.0,
+    using: str | None = None,
+    reruns: int = 0,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+def idempotent_task(function: Callable[..., Any] | None = None, /, **arguments: Any) -> Any:
+    """Run a job once per key, however often its queue delivers it: a function, or a coroutine function.
+
+    What the job writes to the database *using*, its key and its result are committed together. When it raises
+    (Celery's Retry, Ignore and Reject, too), or its worker dies, the job is forgotten, and its writes are rolled back.
+
+    - key: None for the task's id, which knows a job that is delivered twice again; to know one that is enqueued
+      twice, a template on the arguments ("invoice-{invoice_id}"), or a callable that takes them.
+    - ttl: how long to remember, a timedelta or seconds; None asks the settings.
+    - on_duplicate: "return" the stored result, which must be JSON; "skip" and return None; or "raise" DuplicateTask.
+      The latter two store no result.
+    - ignored_arguments: the names of arguments that may differ between duplicates.
+    - retry_delay: seconds until a duplicate comes again that came while the first was running.
+    - wait: seconds that it waits in its worker before.
+    - reruns: how often to run again when the database gives up the transaction.
+
+    Write it below `@shared_task`, `@app.task` or `@task`. Django tells a job its id by its context alone, so
+    that without a `key` it must be `@task(takes_context=True)`.
+
+    Raises:
+        TypeError: At decoration, when it is not next to the function.
+        UsageError: At decoration, where an argument cannot be meant; from the job, when it has no key, or its result
+            cannot be stored: its writes are rolled back.
+        KeyReused: From the job, when the key belongs to one with other arguments; it did not run.
+    """
+    options = _Options(**arguments)
+    if function is None:
+        return lambda function: _guarded(function, options)
+    return _guarded(function, options)
+
+
+def _guarded(function: Callable[..., Any], options: _Options) -> Callable[..., Any]:
+    # Looked at by its type alone: Celery makes some tasks at the first look at them, for which it may be too early.
+    if not issubclass(type(function), FunctionType):
+        raise TypeError(
+            "@idempotent_task takes a plain function, and guards nothing above a queue's decorator. Write "
+            "@shared_task, @app.task or @task first, and @idempotent_task below it, next to the function."
+        )
+    job = _Job(function, options)
+
+    @wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        return job.run(delivery_of(guarded, args), args, kwargs)
+
+    @wraps(function)
+    def aguarded(*args: Any, **kwargs: Any) -> Any:
+        delivery = delivery_of(aguarded, args)
+        run: Callable[..., Any] = async_to_sync(job.arun) if delivery.is_synchronous else job.arun
+        return run(delivery, args, kwargs)
+
+    task = markcoroutinefunction(aguarded) if iscoroutinefunction(function) else guarded
+    # Celery checks by it what a job is enqueued with; it follows no `__wrapped__`.
+    task.__signature__ = job.signature  # type: ignore[attr-defined]  # read by inspect
+    return task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Options:
+    key: Key | None = None
+    ttl: timedelta | float | None = None
+    on_duplicate: OnDuplicate = "return"
+    ignored_arguments: Collection[str] = ()
+    retry_delay: float = 5.0
+    wait: float = 0.0
+    using: str | None = None
+    reruns: int = 0
+
+    def __post_init__(self) -> None:
+        for name, requirement in _REQUIREMENTS.items():
+            value = getattr(self, name)
+            if not (requirement.accepts(value) or (value is None and name in _OPTIONAL)):
+                raise UsageError(f"{name} must be {requirement.words}, not {value!r}.")
+
+
+_OPTIONAL: Final = frozenset({"key", "ttl", "using"})
+_REQUIREMENTS: Final = {
+    **{name: REQUIREMENTS[name] for name in ("ttl", "wait", "using", "reruns")},
+    "key": Requirement(
+        lambda value: isinstance(value, str) or callable(value), "a template, or a callable that takes the arguments"
+    ),
+    "on_duplicate": Requirement(lambda value: value in get_args(OnDuplicate), '"return", "skip" or "raise"'),
+    "ignored_arguments": REQUIREMENTS["ignored_fields"],
+    "retry_delay": Requirement(
+        lambda value: isinstance(value, int | float) and 0 < value <= 86400,
+        "a number of seconds, above 0 and up to a day",
+    ),
+}
+
+
+class _Job:
+    """A guarded function."""
+
+    def __init__(self, function: Callable[..., Any], options: _Options) -> None:
+        self.function, self.options = function, options
+        self.signature = signature(function)
+        if unknown := set(options.ignored_arguments) - set(self.signature.parameters):
+            raise UsageError(f"ignored_arguments has {unknown}, which {function.__name__} does not take.")
+        if isinstance(options.key, str):
+            check_template(options.key, self.signature)
+        self.manner: dict[str, Any] = {
+            "codec": JsonResult() if options.on_duplicate == "return" else NoResult(),
+            "wait": options.wait,
+            "using": options.using,
+            "reruns": options.reruns,
+        }
+
+    def run(self, delivery: Delivery, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        operation = self._operation(delivery, args, kwargs)
+        call = _Call(self.function, args, kwargs)
+        try:
+            outcome = execute(operation, call.run, **self.manner)
+        except IdempotencyError as error:
+            return self._end_refused(error, call, operation, delivery)
+        return self._end(outcome)
+
+    async def arun(self, delivery: Delivery, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        operation = self._operation(delivery, args, kwargs)
+        call = _Call(self.function, args, kwargs)
+        try:
+            with delivery.on_this_thread():
+                outcome = await aexecute(operation, call.arun, **self.manner)
+        except IdempotencyError as error:
+            refusal = error
+        else:
+            return self._end(outcome)
+        return await on_thread(lambda: self._end_refused(refusal, call, operation, delivery))
+
+    def _operation(self, delivery: Delivery, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation:
+        key = kwargs.pop(KEY_ARGUMENT, None)
+        parameters = self.signature
+        if delivery.owner is not None:
+            parameters, args = without_owner(parameters), args[1:]
+        bound = parameters.bind(*args, **kwargs)
+        # Before the defaults: a parameter that the next release adds must not make another job of this one.
+        fingerprint = fingerprint_of(bound.arguments, ignored=self.options.ignored_arguments)
+        bound.apply_defaults()
+        return Operation(
+            namespace=delivery.name,
+            scope=SCOPE,
+            key=key or self._key(delivery, bound),
+            fingerprint=fingerprint,
+            ttl=settings.ttl if self.options.ttl is None else as_timedelta(self.options.ttl),
+        )
+
+    def _key(self, delivery: Delivery, bound: BoundArguments) -> str:
+        if self.options.key is None:
+            return delivery.require_id()
+        if isinstance(self.options.key, str):
+            return fill_template(self.options.key, bound.arguments)
+        return self.options.key(*bound.args, **bound.kwargs)
+
+    def _end(self, outcome: Outcome[Any]) -> Any:
+        if outcome.replayed and self.options.on_duplicate != "return":
+            return self._end_duplicate()
+        return outcome.value
+
+    def _end_refused(self, error: IdempotencyError, call: _Call, operation: Operation, delivery: Delivery) -> Any:
+        if error is call.refusal:
+            raise error
+        if isinstance(error, RequestInProgress):
+            delivery.come_again(operation.key, self.options.retry_delay)
+        if isinstance(error, KeyReused):
+            raise KeyReused(
+                f"{delivery.name} has run with the key {operation.key!r} and other arguments. Use another key for "
+                f"another job, or name in ignored_arguments what may differ."
+            ) from error
+        if self.options.on_duplicate == "return":
+            raise error
+        return self._end_duplicate()  # It has run, and the result that nobody asks for is not stored any more.
+
+    def _end_duplicate(self) -> None:
+        if self.options.on_duplicate == "raise":
+            raise DuplicateTask(f"{self.function.__name__} has run with this key before, and did not run again.")
+
+
+class _Call:
+    """One call of the function, which remembers a refusal that is the function's own."""
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.function, self.args, self.kwargs = function, args, kwargs
+        self.refusal: IdempotencyError | None = None
+
+    def run(self) -> Any:
+        try:
+            return self.function(*self.args, **self.kwargs)
+        except IdempotencyError as error:
+            self.refusal = error
+            raise
+
+    async def arun(self) -> Any:
+        try:
+            return await self.function(*self.args, **self.kwargs)
+        except IdempotencyError as error:
+            self.refusal = error
+            raise
