@@ -64,11 +64,12 @@ class Claim:
 def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim]:
     """Yield a claim: won, inside the one transaction that it shares with the effects; or lost, outside of any.
 
-    Inside a transaction that is open already, the claim is a savepoint of it and ends with it. The block is left
-    with an exception, or a claim that is not settled with a response: nothing is remembered, and no effect kept.
+    Inside a transaction that is open already, the claim is a savepoint of it and ends with it. When the block is
+    left with an exception, or the claim was settled without a response, nothing is remembered, and no effect kept.
+    A claim that the database takes back again and again is lost, as if the first request was still in progress.
 
     Raises:
-        OperationalError: The database failed, or gave up this transaction too often.
+        OperationalError: The database failed, or gave up the transaction of the caller.
     """
     alias = using or database()
     owns_transaction = not in_transaction(using=alias)
@@ -102,7 +103,8 @@ def is_rerunnable(error: OperationalError, *, using: str | None = None) -> bool:
 
 def in_transaction(*, using: str | None = None) -> bool:
     """Tell whether a transaction of the caller's is open on the keys' database."""
-    return bool(transaction.get_connection(using or database()).in_atomic_block)
+    connection = transaction.get_connection(using or database())
+    return bool(connection.in_atomic_block or not connection.get_autocommit())
 
 
 def database() -> str:
