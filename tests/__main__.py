@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -64,8 +64,10 @@ def main(argv: Sequence[str]) -> int:
     names = options.engines.split(",")
     if unknown := set(names) - set(ENGINES):
         parser.error(f"unknown engine: {', '.join(sorted(unknown))}")
-    # A server must be stopped, too, when this process is told to end.
+    # A server must be stopped, too, when this process is told to end. Shells let the children that
+    # they start in the background ignore SIGINT, which pytest must not.
     signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     results = [run(name, pytest_arguments) for name in names]
     print(*["", *results], sep="\n")
     return 1 if any(result.fault for result in results) else 0
@@ -89,7 +91,7 @@ def run(name: str, pytest_arguments: Sequence[str]) -> Result:
                     "TEST_ENGINE": name,
                     "TEST_REPORT": str(path),
                 }
-                status = subprocess.run(command, env=environment, check=False).returncode
+                status = call(command, environment)
         except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as exc:
             print(f"{name} cannot be started: {exc!r}", file=sys.stderr)
             status = 1
@@ -102,6 +104,16 @@ def run(name: str, pytest_arguments: Sequence[str]) -> Result:
         counts=report.get("counts", {}),
         server=report.get("server", ""),
     )
+
+
+def call(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run *command* and return its status; told to end, let it stop the servers that it started."""
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGINT)
+            raise
 
 
 def end(number: int, frame: FrameType | None) -> None:
