@@ -12,6 +12,7 @@ from django.db.utils import OperationalError
 from pytest_django import DjangoDbBlocker
 
 from tests import engines
+from tests.brokers import BROKERS
 from tests.gate import Gate
 from tests.server import GUNICORN, UVICORN, Server, running
 
@@ -20,9 +21,21 @@ LOG_START = pytest.StashKey[dict[str, int]]()
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "deselected")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--brokers",
+        action="store_true",
+        help="run what needs RabbitMQ, Redis or NATS, too; fail if one does not answer",
+    )
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what is marked for other engines; to skip it would hide an engine."""
+    """Deselect what is marked for other engines, or for brokers, if these were not asked for.
+
+    To skip it would hide an engine.
+    """
     kind = engines.asked_for()
+    with_brokers = config.getoption("--brokers")
     chosen: list[pytest.Item] = []
     others: list[pytest.Item] = []
     for item in items:
@@ -30,10 +43,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if unknown := names - {engine.kind for engine in engines.ENGINES.values()}:
             message = f"{item.nodeid}: unknown engine {unknown}"
             raise pytest.UsageError(message)
-        (chosen if not names or kind in names else others).append(item)
+        wanted = (not names or kind in names) and (with_brokers or not brokers_of(item))
+        (chosen if wanted else others).append(item)
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = chosen
+    for name in sorted({name for item in items for name in brokers_of(item)}):
+        if not BROKERS[name].answers():
+            pytest.exit(f"cannot reach {name} at {BROKERS[name].url}", returncode=3)
+
+
+def brokers_of(item: pytest.Item) -> set[str]:
+    """Return the names of the brokers that a test needs."""
+    return {name for marker in item.iter_markers("broker") for name in marker.args}
 
 
 def pytest_report_header() -> str:
