@@ -53,7 +53,10 @@ class Migration(migrations.Migration):
                     ("erase_response", "Can erase stored responses"),
                 ],
                 "default_permissions": ("view",),
-                "indexes": [models.Index(fields=["expires"], name="idempotency_expires")],
+                "indexes": [
+                    models.Index(fields=["expires"], name="idempotency_expires"),
+                    models.Index(fields=["scope"], name="idempotency_scope"),
+                ],
             },
         ),
     ]
