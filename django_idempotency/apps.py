@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-from django.apps import AppConfig
+from importlib import import_module
+
+from django.apps import AppConfig, apps
 
 
 class IdempotencyConfig(AppConfig):
-    """Register the model, its admin page and the system checks."""
+    """Register the model, its admin page, the system checks, and what describes guarded views."""
 
     name = "django_idempotency"
     verbose_name = "Idempotency"
@@ -12,3 +14,7 @@ class IdempotencyConfig(AppConfig):
 
     def ready(self) -> None:
         from django_idempotency import checks  # noqa: F401, PLC0415 - registers the checks, once the apps are loaded
+
+        if apps.is_installed("drf_spectacular"):
+            # By its name: without the extra it cannot be imported.
+            import_module("django_idempotency.spectacular")
