@@ -139,11 +139,11 @@ class Drawing:
         for step in self.steps:
             getattr(self, f"draw_{step.kind}")(step)
         bottom = self.y + 6
+        label = f'aria-label="{escape(describe(self.title, self.steps))}" xmlns="http://www.w3.org/2000/svg"'
         heads = [part for lane in self.lanes for part in self.head(lane, bottom)]
         return "\n".join(
             [
-                f'<svg class="sequence-{variant}" viewBox="0 0 {self.width} {bottom:g}" role="img" '
-                f'aria-label="{escape(describe(self.title, self.steps))}" xmlns="http://www.w3.org/2000/svg">',
+                f'<svg class="sequence-{variant}" viewBox="0 0 {self.width} {bottom:g}" role="img" {label}>',
                 *self.behind,
                 *heads,
                 *self.parts,

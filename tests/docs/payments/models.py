@@ -1,0 +1,46 @@
+"""What the documentation's views write."""
+
+from django.conf import settings
+from django.db import models
+
+
+class Account(models.Model):
+    """A user's money."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    balance = models.IntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"account {self.pk}: {self.balance}"
+
+
+class Charge(models.Model):
+    """Money taken."""
+
+    amount = models.DecimalField(max_digits=8, decimal_places=2)
+    description = models.CharField(max_length=100, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.amount} for {self.description}"
+
+
+class Invoice(models.Model):
+    """A customer's month; there is one of each."""
+
+    customer = models.CharField(max_length=100)
+    month = models.CharField(max_length=7)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["customer", "month"], name="one_invoice_a_month")]
+
+    def __str__(self) -> str:
+        return f"{self.customer}, {self.month}"
+
+
+class Order(models.Model):
+    """Goods that are paid, and then shipped."""
+
+    status = models.CharField(max_length=10, default="paid")
+
+    def __str__(self) -> str:
+        return f"order {self.pk}: {self.status}"
