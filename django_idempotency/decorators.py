@@ -21,6 +21,7 @@ from django_idempotency.values import Operation
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 @overload
@@ -73,6 +74,28 @@ def idempotent(view: Callable[..., Any] | None = None, /, **arguments: Any) -> A
         policy = Policy(**arguments)
         return lambda view: _guarded(view, policy)
     return _guarded(view, Policy(**arguments))
+
+
+def idempotency_exempt(view: T) -> T:
+    """Say that a view needs no keys, so that `manage.py idempotency_endpoints --check` does not ask for them.
+
+    It changes nothing else. It takes a view, a view class, or a handler of one; a class passes it on to its subclasses.
+    """
+    view.idempotency_exempt = True  # type: ignore[attr-defined]  # read by the command
+    return view
+
+
+def published_as(words: str) -> Callable[[T], T]:
+    """Tell the clients of the API what a callable decides: whose a key is, what it must be, how long it counts.
+
+    It is for the callables that `scope` and `key_validator` take, and for methods of the mixin that a view overrides.
+    """
+
+    def describe(rule: T) -> T:
+        rule.idempotency_words = words  # type: ignore[attr-defined]  # read by what publishes
+        return rule
+
+    return describe
 
 
 def _guarded(view: Callable[..., Any], policy: Policy) -> Callable[..., Any]:

@@ -21,8 +21,8 @@ _UNITS: Final = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 class Specification:
     """How an endpoint is guarded, as far as that is known before there is a request.
 
-    What `overrides` has a callable for depends on the request, and is None here. The callable, like any that chooses
-    the scope or looks at the key, is published by the first line of its docstring.
+    What `overrides` has a callable for depends on the request, and is None here. Such a callable, like any that chooses
+    the scope or looks at the key, is described by the words that `@published_as` gave it.
 
     Source: draft-ietf-httpapi-idempotency-key-header, section 2.4, which asks that the expiry is published.
     """
@@ -74,14 +74,14 @@ class Specification:
             form = "a UUID in its canonical form"
         else:
             form = f"1 to {KEY_MAX_LENGTH} visible ASCII characters, such as a UUID"
-        own = [summary_of(rule) for rule in (self.key_validator, self.overrides.get("key")) if rule is not None]
+        own = [words_of(rule) for rule in (self.key_validator, self.overrides.get("key")) if rule is not None]
         extra = [] if self.key_validator is validate_uuid else own
         return " ".join([f"The key is {form}, bare or as a quoted string (RFC 8941).", *filter(None, extra)])
 
     @property
     def _requirement(self) -> str:
         if self.required is None:
-            return summary_of(self.overrides["required"]) or "Some requests are refused without a key."
+            return words_of(self.overrides["required"]) or "Some requests are refused without a key."
         if self.required:
             return "A request without a key is refused."
         return "A request without a key runs each time it is sent."
@@ -89,7 +89,7 @@ class Specification:
     @property
     def _expiry(self) -> str:
         if self.ttl is None:
-            text = summary_of(self.overrides["ttl"]) or "How long a key is remembered depends on the request."
+            text = words_of(self.overrides["ttl"]) or "How long a key is remembered depends on the request."
         else:
             text = f"A key is remembered for {spell(self.ttl)}, together with the response."
         if settings.tombstone_ttl:
@@ -100,13 +100,13 @@ class Specification:
     def _scope(self) -> str:
         if self.scope is None:
             return "Each user has keys of their own; requests without a user share theirs."
-        return summary_of(self.scope) or "The same key may be used by different callers, as this API tells them apart."
+        return words_of(self.scope) or "The same key may be used by different callers, as this API tells them apart."
 
     @property
     def _concurrency(self) -> str:
         start = "While the first request is in progress, a retry"
         if self.wait is None:
-            return summary_of(self.overrides["wait"]) or f"{start} waits for its response, or is refused."
+            return words_of(self.overrides["wait"]) or f"{start} waits for its response, or is refused."
         if self.wait == 0:
             return f"{start} is refused at once."
         return f"{start} waits up to {spell(timedelta(seconds=self.wait))} for its response, and is then refused."
@@ -125,17 +125,14 @@ def spell(duration: timedelta) -> str:
     return " ".join(words)
 
 
-def summary_of(rule: Callable[..., Any]) -> str:
-    """Return the first line of a callable's docstring, or nothing."""
-    if isinstance(rule, partial):
-        rule = rule.func
-    return (rule.__doc__ or "").strip().partition("\n")[0].strip()
+def words_of(rule: Any) -> str:
+    """Return what `@published_as` says of a callable, or nothing."""
+    return str(getattr(rule.func if isinstance(rule, partial) else rule, "idempotency_words", ""))
 
 
 def name_of(rule: Any) -> str:
     """Return where a callable is found, as its dotted name."""
-    if isinstance(rule, partial):
-        rule = rule.func
+    rule = rule.func if isinstance(rule, partial) else rule
     named = rule if hasattr(rule, "__qualname__") else type(rule)
     return f"{named.__module__}.{named.__qualname__}"
 
