@@ -127,7 +127,7 @@ def _respond(request: HttpRequest, policy: Policy, handler: Callable[[], HttpRes
     try:
         operation = _operation_for(request, policy)
         if operation is not None:
-            codec = ResponseCodec.of(policy)
+            codec = ResponseCodec.of(policy, request)
             return execute(
                 operation, handler, codec=codec, using=policy.using, wait=policy.get_wait(), reruns=policy.reruns
             ).value
@@ -146,7 +146,7 @@ async def _arespond(
         # On the thread: it may load the user, and it reads the body.
         operation = await on_thread(lambda: _operation_for(request, policy))
         if operation is not None:
-            codec = ResponseCodec.of(policy)
+            codec = ResponseCodec.of(policy, request)
             outcome = await aexecute(
                 operation, handler, codec=codec, using=policy.using, wait=policy.get_wait(), reruns=policy.reruns
             )

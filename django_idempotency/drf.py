@@ -198,7 +198,7 @@ def _respond_once(
         outcome = execute(
             operation,
             finalized,
-            codec=replace(ResponseCodec.of(policy), stores=stores),
+            codec=replace(ResponseCodec.of(policy, request._request), stores=stores),
             using=policy.using,
             wait=wait,
             reruns=policy.reruns,

@@ -8,7 +8,8 @@ from itertools import chain
 from typing import Any, Final
 
 from asgiref.sync import async_to_sync
-from django.http import HttpResponse, JsonResponse
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 
 from django_idempotency.conf import settings
@@ -26,11 +27,17 @@ class ResponseCodec:
     stores: Callable[[HttpResponseBase], bool]
     headers: frozenset[str]
     max_bytes: int
+    is_async: bool
 
     @classmethod
-    def of(cls, policy: Policy) -> ResponseCodec:
-        """Return the codec of an endpoint that *policy* guards."""
-        return cls(stores=policy.stores, headers=policy.get_stored_headers(), max_bytes=policy.get_max_response_bytes())
+    def of(cls, policy: Policy, request: HttpRequest) -> ResponseCodec:
+        """Return the codec for *request* to an endpoint that *policy* guards."""
+        return cls(
+            stores=policy.stores,
+            headers=policy.get_stored_headers(),
+            max_bytes=policy.get_max_response_bytes(),
+            is_async=isinstance(request, ASGIRequest),
+        )
 
     def dump(self, response: HttpResponseBase) -> StoredResponse | None:
         """Return what to store of *response*, or None if it is not to be remembered.
@@ -45,7 +52,7 @@ class ResponseCodec:
         return StoredResponse(
             status=response.status_code,
             headers=[(name, value) for name, value in response.items() if name.lower() in self.headers],
-            body=_read(response, self.max_bytes),
+            body=self._read(response),
         )
 
     def load(self, stored: StoredResponse) -> HttpResponseBase:
@@ -56,6 +63,14 @@ class ResponseCodec:
             response[name] = value
         response[REPLAYED_HEADER] = "true"
         return response
+
+    def _read(self, response: Any) -> bytes | None:
+        """Return the body if it is not too large; leave the response able to send it in any case."""
+        if not response.streaming:
+            return response.content if len(response.content) <= self.max_bytes else None
+        if response.is_async:
+            return async_to_sync(_read_async_stream)(response, self.max_bytes, resumable=self.is_async)
+        return _read_stream(response, self.max_bytes)
 
 
 def problem_response(error: IdempotencyError) -> HttpResponse:
@@ -81,15 +96,6 @@ def status_of(error: IdempotencyError) -> int:
     return settings.reused_status if isinstance(error, KeyReused) else error.status
 
 
-def _read(response: Any, max_bytes: int) -> bytes | None:
-    """Return the body if it has at most *max_bytes*; leave the response able to send it in any case."""
-    if not response.streaming:
-        return response.content if len(response.content) <= max_bytes else None
-    if response.is_async:
-        return async_to_sync(_read_async_stream)(response, max_bytes)
-    return _read_stream(response, max_bytes)
-
-
 def _read_stream(response: StreamingHttpResponse, max_bytes: int) -> bytes | None:
     rest = iter(response.streaming_content)  # type: ignore[arg-type]  # not asynchronous, see the caller
     chunks: list[bytes] = []
@@ -104,18 +110,21 @@ def _read_stream(response: StreamingHttpResponse, max_bytes: int) -> bytes | Non
     return b"".join(chunks)
 
 
-async def _read_async_stream(response: StreamingHttpResponse, max_bytes: int) -> bytes | None:
+# Note [Under WSGI, an asynchronous stream is read whole]
+# There an event loop lives no longer than the call that needs it, and when it ends it closes the generators that it
+# began: what is left of a stream would be lost. Django reads such a stream whole, too, before it sends any of it.
+async def _read_async_stream(response: StreamingHttpResponse, max_bytes: int, *, resumable: bool) -> bytes | None:
     rest = aiter(response.streaming_content)  # type: ignore[arg-type]  # asynchronous, see the caller
     chunks: list[bytes] = []
     size = 0
     async for chunk in rest:
         chunks.append(chunk)
         size += len(chunk)
-        if size > max_bytes:
+        if size > max_bytes and resumable:
             response.streaming_content = _achain(chunks, rest)
             return None
     response.streaming_content = _achain(chunks)
-    return b"".join(chunks)
+    return b"".join(chunks) if size <= max_bytes else None
 
 
 async def _achain(chunks: list[bytes], rest: AsyncIterator[bytes] | None = None) -> AsyncIterator[bytes]:
