@@ -478,6 +478,13 @@ class TestGuardedSchema:
         assert operation["tags"] == ["mine"]
         assert key_of(operation)
 
+    def test_stands_in_for_the_schema(self):
+        view = SchemaGenerator().create_view(OrderView.as_view(), "POST")
+
+        assert isinstance(view.schema, AutoSchema)
+        assert view.schema.method_mapping == AutoSchema.method_mapping
+        assert isinstance(type(view).schema, AutoSchema)
+
     def test_view_class_without_schema_stays_out(self):
         assert schema_of(path("it/", mixed_in(schema=None)))["paths"] == {}
 
