@@ -200,4 +200,11 @@ def _rewound_body(request: HttpRequest) -> Any:
     copy.seek(0)
     request._stream = copy  # type: ignore[assignment]  # what Django's own ASGI handler puts there
     request._read_started = False  # type: ignore[attr-defined]  # not in the stubs
+    close = request.close
+
+    def close_both() -> None:
+        copy.close()
+        close()
+
+    request.close = close_both  # type: ignore[method-assign]  # called once the response has been sent
     return copy
