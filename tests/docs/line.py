@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
@@ -116,15 +116,17 @@ class Exchange(ThreadingHTTPServer):
         self.threads.append(threading.Thread(target=call))
         self.threads[-1].start()
 
-    def __enter__(self) -> Self:
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Serve while the block runs."""
         self.run(partial(self.serve_forever, poll_interval=0.01))
-        return super().__enter__()
-
-    def __exit__(self, *exception: object) -> None:
-        self.shutdown()
-        super().__exit__(*exception)
-        for thread in self.threads:
-            thread.join(TIMEOUT)
+        try:
+            yield
+        finally:
+            self.shutdown()
+            self.server_close()
+            for thread in self.threads:
+                thread.join(TIMEOUT)
 
 
 @contextmanager
@@ -136,6 +138,7 @@ def lossy(
 ) -> Iterator[Line]:
     """Yield a line on which the first requests meet *fates*, one each, and all others pass."""
     line = Line(server=server, path=path, script=list(script), fates=deque(fates))
-    with Exchange(line) as exchange:
-        line.url = f"http://127.0.0.1:{exchange.server_address[1]}"
+    exchange = Exchange(line)
+    line.url = f"http://127.0.0.1:{exchange.server_address[1]}"
+    with exchange.open():
         yield line

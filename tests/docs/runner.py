@@ -36,6 +36,8 @@ def run_page(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             if caption := block.options.get("caption"):
                 module = ModuleType(caption.removesuffix(".py").replace("/", "."))
                 monkeypatch.setitem(sys.modules, module.__name__, module)
+                parent, _, name = module.__name__.rpartition(".")
+                monkeypatch.setattr(sys.modules[parent], name, module, raising=False)
             exec(compile(block.source, block.path, "exec"), vars(module))
     return vars(page)
 

@@ -58,17 +58,17 @@ class TestSettings:
 
     @pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"IDEMPOTENCY_STORED_STATUSES"}))
     def test_default_is_named(self, name):
-        match = re.search(r"Default: `(.+?)`\.", words(SETTINGS[name]))
+        [default] = re.findall(r"Default: `(.+?)`\.", words(SETTINGS[name]))
 
-        stated = eval(match[1], {"timedelta": timedelta})
+        stated = eval(default, {"timedelta": timedelta})
         value = getattr(settings, name.removeprefix("IDEMPOTENCY_").lower())
         if name == "IDEMPOTENCY_STORED_HEADERS":
             stated = conf.lowered_headers(stated)
         assert value == (frozenset(stated) if isinstance(value, frozenset) else stated)
 
     def test_default_statuses_are_named(self):
-        match = re.search(r"200 to 499 without `\{(.+?)\}`", SETTINGS["IDEMPOTENCY_STORED_STATUSES"])
-        left_out = {int(status) for status in match[1].split(",")}
+        [numbers] = re.findall(r"200 to 499 without `\{(.+?)\}`", SETTINGS["IDEMPOTENCY_STORED_STATUSES"])
+        left_out = {int(number) for number in numbers.split(",")}
 
         assert settings.stored_statuses == set(range(200, 500)) - left_out
 

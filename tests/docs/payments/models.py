@@ -1,17 +1,16 @@
 """What the documentation's views write."""
 
-from django.conf import settings
 from django.db import models
 
 
 class Account(models.Model):
-    """A user's money."""
+    """Somebody's money."""
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    name = models.CharField(max_length=100)
     balance = models.IntegerField(default=0)
 
     def __str__(self) -> str:
-        return f"account {self.pk}: {self.balance}"
+        return f"{self.name}: {self.balance}"
 
 
 class Charge(models.Model):
