@@ -37,6 +37,8 @@ class Server:
 
     def __enter__(self) -> Self:
         self.refuse_port_in_use()
+        metrics = self.directory / "metrics"
+        metrics.mkdir(exist_ok=True)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(  # noqa: S603  # every argument is ours
                 [
@@ -46,7 +48,11 @@ class Server:
                     *("--bind", f"{HOST}:{self.port}"),
                     *("--workers", str(self.workers)),
                 ],
-                env={**os.environ, "DEMO_CRASH_DIRECTORY": str(self.directory)},
+                env={
+                    **os.environ,
+                    "DEMO_CRASH_DIRECTORY": str(self.directory),
+                    "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+                },
                 stdout=log,
                 stderr=log,
                 process_group=0,  # Ctrl-C reaches the demo alone, which then ends the server.

@@ -3,6 +3,8 @@
 from decimal import Decimal
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from example_project.payments.models import Account, Charge
@@ -16,6 +18,7 @@ class AccountSerializer(serializers.ModelSerializer[Account]):
         fields = ("id", "name", "balance")
 
 
+@extend_schema_field(OpenApiTypes.INT)
 class OwnAccountField(serializers.PrimaryKeyRelatedField[Account]):
     """An account that the caller may charge; anybody else's does not exist for him."""
 

@@ -6,6 +6,8 @@ from asgiref.sync import sync_to_async
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -68,6 +70,7 @@ class OrderView(APIView):
     A second request waits up to five seconds for the first one's answer.
     """
 
+    @extend_schema(request=OrderSerializer, responses={201: OpenApiTypes.OBJECT})
     @idempotent(required=True, wait=5.0)
     def post(self, request: Request) -> Response:
         """Order goods, and charge an account for them."""

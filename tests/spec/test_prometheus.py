@@ -81,10 +81,10 @@ class TestConnect:
         }
 
     def test_handler_is_timed(self, door, events):
-        before = REGISTRY.get_sample_value("idempotency_handler_seconds_sum")
+        before = REGISTRY.get_sample_value("idempotency_handler_seconds_sum") or 0.0
         post(door)
 
-        after = REGISTRY.get_sample_value("idempotency_handler_seconds_sum")
+        after = REGISTRY.get_sample_value("idempotency_handler_seconds_sum") or 0.0
         assert after - before == pytest.approx(events[0]["seconds"])
 
     def test_what_is_rolled_back_is_not_counted(self, door, counted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -40,5 +41,6 @@ class Command(BaseCommand):
         self.stdout.write(FORMATS[options["format"]](found))
         lacking = [endpoint for endpoint in found if endpoint.lacks_keys]
         if options["check"] and lacking:
-            lines = [f"  {endpoint.method:<5}  {endpoint.path}  {endpoint.view}" for endpoint in lacking]
+            places = groupby(lacking, key=lambda endpoint: f"{endpoint.path}  {endpoint.view}")
+            lines = [f"  {' '.join(each.method for each in group):<10}  {place}" for place, group in places]
             raise CommandError("\n".join([COMPLAINT, *lines, ADVICE]), returncode=1)

@@ -111,6 +111,8 @@ class Command(BaseCommand):
 Open
   {server.url}/admin/    as {ADMIN}, password {password}
   {server.url}/          the API, once signed in
+  {server.url}/docs/     its specification
+  {server.url}/metrics   what Prometheus collects
 Try this twice
   curl -i {server.url}/charges/ -H 'Authorization: Token {customer.token}' \\
     -H 'Idempotency-Key: {uuid.uuid4()}' -H 'Content-Type: application/json' \\
