@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from django.core.asgi import get_asgi_application
+from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 
 django = get_asgi_application()
+
+# Each request has a thread of its own, which ends with it: nobody would use a persistent connection again.
+for config in connections.settings.values():
+    config["CONN_MAX_AGE"] = 0
 
 
 async def application(
