@@ -16,16 +16,18 @@ from django.db import connection
 from django.http import HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
+from prometheus_client import REGISTRY
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.test import APIRequestFactory
 
-from django_idempotency import signals
+from django_idempotency import opentelemetry, prometheus, signals
 from django_idempotency.decorators import idempotent
 from django_idempotency.exceptions import KeyInvalid, KeyReused
 from django_idempotency.fingerprint import Fingerprint, canonical_json
 from django_idempotency.http import fingerprint_of
 from django_idempotency.keys import validate_uuid
 from django_idempotency.models import IdempotencyKey
+from django_idempotency.specification import Specification
 from tests.docs.markdown import ROOT, blocks
 from tests.docs.payments.models import Account, Charge, Invoice, Order
 from tests.factories import UserFactory
@@ -337,6 +339,72 @@ class TestObservabilityPage:
         assert record.levelno == logging.WARNING
         assert record.idempotency["error"] == "idempotency_key_reused"
 
+    def test_connecting_counts_outcomes(self, run):
+        run(self.page)
+        import payments.metrics  # type: ignore[import-not-found]  # the page's
+        import payments.traces  # type: ignore[import-not-found]  # the page's
+
+        payments.metrics.MetricsConfig("payments", payments).ready()
+        payments.traces.TracesConfig("payments", payments).ready()
+        before = refused_so_far()
+
+        @idempotent(required=True)
+        def view(request):
+            return HttpResponse("done")
+
+        try:
+            post(view, key=None)
+
+            assert refused_so_far() == before + 1
+        finally:
+            for signal in (signals.executed, signals.replayed, signals.refused):
+                for module in (prometheus, opentelemetry):
+                    assert signal.disconnect(dispatch_uid=module.__name__)
+
+
+class TestPublishingPage:
+    page = DOCS / "publishing.md"
+
+    def test_words_are_published(self, run):
+        names = run(self.page)
+
+        specification = Specification(policy=names["bookings"].idempotency_policy)
+
+        assert "Each tenant has keys of its own." in specification.sentences
+
+    def test_view_that_needs_no_keys_is_marked(self, run):
+        assert run(self.page)["search"].idempotency_exempt
+
+
+class TestJobsPage:
+    page = DOCS / "jobs.md"
+
+    def test_job_runs_once(self, run):
+        names = run(self.page)
+        before = Charge.objects.count()
+
+        for amount in ("5.00", "5.00"):
+            names["charge_fee"].apply(args=("grace", "2026-11", amount)).get()
+
+        assert Charge.objects.count() == before + 1
+        with pytest.raises(KeyReused):
+            names["charge_fee"].apply(args=("grace", "2026-11", "6.00")).get()
+
+    def test_decorator_above_the_queues_is_refused(self, run):
+        names = run(self.page)
+
+        with pytest.raises(TypeError, match="below it"):
+            names["idempotent_task"](names["charge_fee"])
+
+    def test_message_is_processed_once_by_each_consumer(self, run):
+        names = run(self.page)
+        before = Charge.objects.count()
+
+        for _ in range(2):
+            names["on_event"]("m-1", {"amount": "9.00"})
+
+        assert Charge.objects.count() == before + 1
+
 
 class TestHowItWorksPage:
     page = DOCS / "how-it-works.md"
@@ -364,6 +432,12 @@ class TestHowItWorksPage:
             for statement, pattern in zip(statements, shown, strict=True):
                 expected = re.escape(" ".join(pattern.split())).replace(r"\.\.\.", ".*")
                 assert re.fullmatch(expected, " ".join(statement.split()), re.DOTALL), (statement, pattern)
+
+
+def refused_so_far() -> float:
+    """Return how many requests Prometheus has counted that lacked a key."""
+    labels = {"outcome": "refused", "code": "idempotency_key_missing"}
+    return REGISTRY.get_sample_value("idempotency_operations_total", labels) or 0.0
 
 
 def override_handler(handler: Callable[..., Any]) -> Any:

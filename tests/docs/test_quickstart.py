@@ -1,6 +1,6 @@
 """The quickstart, and the transcripts of other pages, typed into a shell from top to bottom."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,21 +17,29 @@ NOT_HERE = {"README.md", "CONTRIBUTING.md"}
 pytestmark = pytest.mark.engine("sqlite")
 
 
+def follow(typist: Shell, path: Path, root: Path) -> None:
+    """Do what the page says, from top to bottom: type its commands, and write its files.
+
+    Of other pages than the quickstart, it is the files in `shop/` that are the project's.
+    """
+    for block in blocks(path, "console", "python"):
+        name, _, place = block.options.get("caption", "").partition(", ")
+        if block.language == "console":
+            typist.type(block)
+        elif name.startswith("shop/") or path == QUICKSTART:
+            file = root / name
+            assert file.exists() or not place, f"{block}: {name}"
+            with file.open("a" if place == "at its end" else "w") as source:
+                source.write(block.text)
+
+
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    """Follow the quickstart, and yield the shell that it ends with."""
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], None]]:
+    """Follow the quickstart, and yield what follows other pages in its project."""
     directory = tmp_path_factory.mktemp("quickstart")
     with shell(directory, {}, log=directory / "server.log") as typist:
-        for block in blocks(QUICKSTART, "console", "python"):
-            if block.language == "console":
-                typist.type(block)
-            else:
-                name, _, place = block.options["caption"].partition(", ")
-                file = directory / "shop" / name
-                assert file.exists() or not place, f"{block}: {name}"
-                with file.open("a" if place == "at its end" else "w") as source:
-                    source.write(block.text)
-        yield typist
+        follow(typist, QUICKSTART, directory / "shop")
+        yield lambda path: follow(typist, path, directory / "shop")
 
 
 class TestQuickstart:
@@ -49,12 +57,12 @@ class TestQuickstart:
 
 class TestTranscripts:
     @pytest.mark.parametrize(
-        "block",
-        [block for path in PAGES if path != QUICKSTART for block in blocks(path, "console")],
-        ids=str,
+        "path",
+        [path for path in PAGES if path != QUICKSTART and blocks(path, "console")],
+        ids=lambda path: path.name,
     )
-    def test_commands_print_what_is_shown(self, block, project):
-        project.type(block)
+    def test_commands_print_what_is_shown(self, path, project):
+        project(path)
 
     def test_other_pages_with_transcripts_are_named(self):
         paths: list[Path] = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]

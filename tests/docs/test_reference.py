@@ -4,11 +4,27 @@ import inspect
 import re
 from dataclasses import MISSING, fields
 from datetime import timedelta
+from typing import get_overloads
 
 import pytest
 from django.conf import settings as django_settings
+from prometheus_client.metrics import MetricWrapperBase
 
-from django_idempotency import checks, conf, consumers, decorators, drf, exceptions, keys, models, signals, tasks
+from django_idempotency import (
+    checks,
+    conf,
+    consumers,
+    decorators,
+    drf,
+    exceptions,
+    keys,
+    models,
+    opentelemetry,
+    prometheus,
+    purge,
+    signals,
+    tasks,
+)
 from django_idempotency.conf import Settings, settings
 from django_idempotency.policy import Policy
 from tests.docs.markdown import PAGES, ROOT, headings
@@ -19,7 +35,7 @@ ERRORS = {heading.text: heading.body for heading in headings(DOCS / "errors.md",
 CODE = re.compile(r"`([^`\n]+)`")
 
 # Doors to these are documented; they themselves serve the package's own modules.
-INTERNAL = {"drf.respond", "signals.Event"}
+INTERNAL = {"drf.policy_of", "drf.respond", "signals.Event"}
 
 
 def words(text):
@@ -188,10 +204,62 @@ class TestSignals:
         assert table == {name for name, value in vars(signals).items() if isinstance(value, signals.Event)}
 
 
+def arguments_of(function):
+    """Return the arguments, by name, as far as they have a default; None where they have none."""
+    parameters = inspect.signature(function).parameters.values()
+    return {each.name: None if each.default is each.empty else repr(each.default) for each in parameters}
+
+
+def table_of(page, title):
+    """Return the arguments in a page's table, and their defaults; None where there are none."""
+    table = rows(body_of(page, title))
+    return {name.strip("`"): default.strip("`").replace('"', "'") or None for name, default, _ in table}
+
+
+class TestJobs:
+    def test_each_argument_of_a_task_is_named_with_its_default(self):
+        [_, with_arguments] = get_overloads(tasks.idempotent_task)
+
+        assert table_of("jobs.md", "Arguments") == arguments_of(with_arguments)
+
+    def test_each_argument_of_a_message_is_named_with_its_default(self):
+        assert table_of("jobs.md", "Arguments of `process_once`") == arguments_of(consumers.process_once)
+
+    def test_arguments_of_the_block_are_named(self):
+        names = ", ".join(f"`{name}`" for name in arguments_of(consumers.once)).replace(", `using`", " and `using`")
+
+        assert f"`once` takes {names}." in (DOCS / "jobs.md").read_text()
+
+
+class TestPurge:
+    def test_each_argument_is_named_with_its_default(self):
+        assert table_of("admin.md", "Purge") == arguments_of(purge.purge)
+
+    def test_each_part_of_its_result_is_named(self):
+        named = CODE.findall(body_of("admin.md", "Purge"))
+        public = {name for name in dir(purge.Purged) if not name.startswith("_")}
+
+        assert public <= set(named)
+
+
+class TestPrometheus:
+    def test_each_metric_is_named_with_its_labels(self):
+        metrics = {
+            f"{name}_total" if kind == "counter" else name: set(labels)
+            for value in vars(prometheus).values()
+            if isinstance(value, MetricWrapperBase)
+            for name, kind, labels in [(value._name, value._type, value._labelnames)]
+        }
+        table = {name.strip("`"): text for name, _, text in rows(body_of("observability.md", "Prometheus"))}
+
+        assert set(table) == set(metrics)
+        assert [name for name, labels in metrics.items() if not labels <= set(CODE.findall(table[name]))] == []
+
+
 class TestPublicNames:
     @pytest.mark.parametrize(
         "module",
-        [consumers, decorators, drf, exceptions, keys, models, signals, tasks],
+        [consumers, decorators, drf, exceptions, keys, models, opentelemetry, prometheus, purge, signals, tasks],
         ids=lambda module: module.__name__,
     )
     def test_each_appears_in_the_documentation(self, module):
