@@ -5,6 +5,8 @@ DATABASE_URL     sqlite:///path (the default), postgres://user:password@host:por
 DEBUG            true by default: this is an example, served on this machine only
 SECRET_KEY       must be set when DEBUG is false
 ALLOWED_HOSTS    comma-separated
+ORDERS_URL       amqp://… or nats://…: where `manage.py consume_orders` finds orders
+CELERY_BROKER_URL
 """
 
 from datetime import timedelta
@@ -34,6 +36,7 @@ INSTALLED_APPS = [
     "rest_framework.authtoken",
     "django_idempotency",
     "example_project.payments",
+    "example_project.orders",
     "example_project.demo",
 ]
 
@@ -106,6 +109,10 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Orders that come as messages, and background jobs: see example_project/orders/.
+ORDERS_URL = env.str("ORDERS_URL", default="amqp://guest:guest@127.0.0.1:5672//")
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="amqp://guest:guest@127.0.0.1:5672//")
 
 # Set by `manage.py demo` for the server that it starts: see example_project/demo/crash.py.
 DEMO_CRASH_DIRECTORY = env.str("DEMO_CRASH_DIRECTORY", default="")

@@ -150,24 +150,31 @@ def workers(broker: str) -> Iterator[Workers]:
 
 
 def kill(pid: int) -> None:
-    """End, with SIGKILL, a worker and its children."""
+    """End, with SIGKILL, a worker and its children; return when all are dead, though perhaps not yet reaped."""
     with suppress(psutil.NoSuchProcess):
         master = psutil.Process(pid)
         family = [master, *master.children(recursive=True)]
         for process in family:
             process.kill()
-        psutil.wait_procs(family, timeout=TIMEOUT)
+        while any(lives(process) for process in family):
+            time.sleep(0.005)
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def delete(found: Workers) -> None:
     """Delete the queue, and all else that Celery left on the broker."""
     with found.app.connection_for_write() as connection:
-        connection.default_channel.queue_delete(found.queue)
+        channel: Any = connection.default_channel
+        channel.queue_delete(found.queue)
         if found.broker == "redis":
-            client = connection.default_channel.client
-            keys = list(client.scan_iter(f"{found.queue}:*"))
-            for key in keys:
-                client.execute_command("UNLINK", key)
+            for key in channel.client.scan_iter(f"{found.queue}:*"):
+                channel.client.execute_command("UNLINK", key)
     found.app.close()
 
 
