@@ -12,17 +12,15 @@ from django.db.models import BooleanField, Count, ExpressionWrapper, Q
 from django_idempotency.batches import HAS_RESPONSE
 from django_idempotency.models import IdempotencyKey, IdempotencyKeyQuerySet
 
-# Keys that are looked up at once, for several batches.
-_PAGE_ROWS: Final = 10_000
 # So many keys without a response, one after the other, show that those before them have none either.
 _ERASED_RUN: Final = 1_000
 _SECOND: Final = timedelta(seconds=1)
 _has_response: Final = ExpressionWrapper(HAS_RESPONSE, output_field=BooleanField())
 
 
-def deletable(using: str, *, by: datetime) -> Iterator[list[UUID]]:
-    """Yield, page by page and outside of any transaction, the keys that expired *by* then, the oldest first."""
-    for page in _pages(IdempotencyKey.objects.using(using).expired(by)):
+def deletable(using: str, *, by: datetime, size: int) -> Iterator[list[UUID]]:
+    """Yield the keys that expired *by* then, the oldest first, in pages of up to *size*."""
+    for page in _pages(IdempotencyKey.objects.using(using).expired(by), size=size):
         yield [pk for _, pk in page]
 
 
@@ -31,10 +29,10 @@ def deletable(using: str, *, by: datetime) -> Iterator[list[UUID]]:
 # the runs longer the longer tombstones are kept. So responses are erased strictly in order of expiry, and the next run
 # finds by bisection where this one came to. A row that is held must therefore not be passed over: it is tried some
 # times, and then ends the run.
-def erasable(using: str, *, since: datetime, by: datetime) -> Iterator[list[UUID]]:
-    """Yield like `deletable` the keys that expired *since* then and still have a response."""
+def erasable(using: str, *, since: datetime, by: datetime, size: int) -> Iterator[list[UUID]]:
+    """Yield like `deletable` those keys that expired after *since* and still have a response."""
     rows = IdempotencyKey.objects.using(using).expired(by).annotate(has_response=_has_response)
-    for page in _pages(rows, "has_response", since=_erased_until(rows, since=since, by=by)):
+    for page in _pages(rows, "has_response", since=_erased_until(rows, since=since, by=by), size=size):
         yield [pk for _, pk, has_response in page if has_response]
 
 
@@ -44,7 +42,7 @@ def count_deletable(using: str, *, by: datetime) -> int:
 
 
 def count_erasable(using: str, *, since: datetime, by: datetime) -> int:
-    """Return how many keys expired *since* then and still have a response."""
+    """Return how many keys expired after *since*, but by *by*, and still have a response."""
     rows = IdempotencyKey.objects.using(using).expired(by).annotate(has_response=_has_response)
     return rows.filter(expires__gt=_erased_until(rows, since=since, by=by), has_response=True).count()
 
@@ -54,15 +52,15 @@ def count_erasable(using: str, *, since: datetime, by: datetime) -> int:
 # rows again and again reads over all that it has deleted before, each time. So each page starts behind the last row of
 # the one before. It feeds several batches, since rows that expire at one moment are sorted anew for each page.
 def _pages(
-    rows: IdempotencyKeyQuerySet, *columns: str, since: datetime | None = None
+    rows: IdempotencyKeyQuerySet, *columns: str, size: int, since: datetime | None = None
 ) -> Iterator[list[tuple[Any, ...]]]:
     expires, pk = since, UUID(int=0)
     ordered = rows.order_by("expires", "pk").values_list("expires", "pk", *columns)
     while True:
         behind = Q() if expires is None else Q(expires__gte=expires) & (Q(expires__gt=expires) | Q(pk__gt=pk))
-        page = list(ordered.filter(behind)[:_PAGE_ROWS])
+        page = list(ordered.filter(behind)[:size])
         yield page
-        if len(page) < _PAGE_ROWS:
+        if len(page) < size:
             return
         expires, pk, *_ = page[-1]
 

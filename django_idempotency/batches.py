@@ -4,8 +4,8 @@ Note [A batch must not scan]
 MariaDB makes a scan of the whole table out of `DELETE … WHERE id IN (…)` as soon as the list is long for the table
 (1,000 of 2,000 rows, 3 of 4; 10.11.19), and no index hint changes its mind. A scan waits for every lock that it
 meets: the purge would stand behind a request that is still running, until innodb_lock_wait_timeout ends it. So the keys
-come as a table of their own, which is joined first: from each key straight to its row. The SELECT that finds nothing
-gives that table the column's type and collation.
+come as a table of their own, which is joined first: from each key straight to its row, by a hint that joins do obey.
+The SELECT that finds nothing gives that table the column's type and collation.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _joined(connection: BaseDatabaseWrapper, ids: Sequence[UUID]) -> str:
     table = connection.ops.quote_name(IdempotencyKey._meta.db_table)
     value = "(%s)" if getattr(connection, "mysql_is_mariadb", False) else "ROW(%s)"
     keys = f"SELECT id FROM {table} WHERE FALSE UNION ALL VALUES {', '.join([value] * len(ids))}"
-    return f"({keys}) AS k STRAIGHT_JOIN {table} AS t ON t.id = k.id"
+    return f"({keys}) AS k STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.id = k.id"
 
 
 def _execute(connection: BaseDatabaseWrapper, sql: str, ids: Sequence[UUID]) -> int:

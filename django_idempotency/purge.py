@@ -19,6 +19,8 @@ from django_idempotency.exceptions import UsageError
 from django_idempotency.models import IdempotencyKey
 from django_idempotency.requirements import REQUIREMENTS, Requirement
 
+# Keys that are looked up at once, for ten batches or less: see Note [The purge reads each index entry once].
+_PAGE_SIZE: Final = 10_000
 # The longest sleep, in seconds, before looking whether to stop.
 _NAP: Final = 0.1
 # The seconds after which a response is tried again whose row another transaction holds.
@@ -145,16 +147,21 @@ class _Run:
             _require(name, getattr(self, name))
 
     @property
+    def page_size(self) -> int:
+        return max(self.batch_size, min(10 * self.batch_size, _PAGE_SIZE))
+
+    @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
     def delete(self, *, by: datetime) -> None:
-        for ids in self._batches(backlog.deletable(self.using, by=by)):
+        for ids in self._batches(backlog.deletable(self.using, by=by, size=self.page_size)):
             deleted = store.delete_expired(ids, by=by, using=self.using)
             self._report(deleted=deleted, left=len(ids) - deleted)
 
     def erase(self, *, since: datetime, by: datetime) -> None:
-        for ids in self._batches(backlog.erasable(self.using, since=since, by=by)):
+        pages = backlog.erasable(self.using, since=since, by=by, size=self.page_size)
+        for ids in self._batches(pages):
             erased, is_held = self._erase(ids, by=by)
             self._report(erased=erased, left=len(ids) - erased)
             # See Note [Erased from the oldest on].

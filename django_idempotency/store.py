@@ -129,7 +129,10 @@ def delete_expired(ids: Sequence[UUID], *, by: datetime, using: str) -> int:
     Raises:
         RuntimeError: A transaction of the caller's is open.
     """
-    return _change(batches.delete, IdempotencyKey.objects.using(using).expired(by), ids)
+    deleted = _change(batches.delete, IdempotencyKey.objects.using(using).expired(by), ids)
+    if deleted:
+        signals.purged.report(None, count=deleted)
+    return deleted
 
 
 def erase_expired(ids: Sequence[UUID], *, by: datetime, using: str) -> int:
