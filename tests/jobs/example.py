@@ -22,8 +22,8 @@ from django.db.utils import ConnectionHandler
 from environ import Env
 from kombu import Connection
 
-from tests.brokers import BROKERS
-from tests.gate import TIMEOUT, Gate
+from tests.brokers import BROKERS, PATIENCE
+from tests.gate import Gate
 
 ROOT = Path(__file__).parent.parent.parent
 MAKE_ACCOUNT = """
@@ -110,7 +110,7 @@ class Example:
 
     def wait_until(self, happened: Callable[[], bool], what: str) -> None:
         """Return once *happened* returns true, or raise TimeoutError."""
-        deadline = time.monotonic() + TIMEOUT
+        deadline = time.monotonic() + PATIENCE
         while not happened():
             if time.monotonic() > deadline:
                 message = f"waited for {what}; the log is\n{self.log}"
@@ -154,7 +154,7 @@ def run(*arguments: str, database_url: str) -> str:
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

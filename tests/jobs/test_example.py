@@ -11,6 +11,7 @@ import pytest
 from kombu import Connection
 from pytest_django import DjangoDbBlocker
 
+from tests.brokers import PATIENCE
 from tests.jobs.example import Example, database, running
 
 pytestmark = pytest.mark.django_db
@@ -55,7 +56,7 @@ class TestConsumeOrders:
         gate = example.gate()
         example.publish("--orders=1", "--copies=1")
         first = example.consume(AFTER=gate.path)
-        gate.wait()
+        gate.wait(timeout=PATIENCE)
         example.kill(first)
         assert placed.orders == 1
 
@@ -68,7 +69,7 @@ class TestConsumeOrders:
         gate = example.gate()
         example.publish("--orders=1", "--copies=1")
         first = example.consume(INSIDE=gate.path)
-        gate.wait()
+        gate.wait(timeout=PATIENCE)
         example.kill(first)
 
         example.consume()
@@ -82,7 +83,7 @@ class TestConsumeOrders:
         # JetStream lets only one copy in, but gives it to another consumer when the first one takes too long.
         example.publish("--orders=1", "--copies=2")
         example.consume(INSIDE=gate.path)
-        gate.wait()
+        gate.wait(timeout=PATIENCE)
         example.consume()
         example.wait_for("is being processed elsewhere", times=2)
         gate.open()
@@ -100,7 +101,7 @@ class TestConsumeOrders:
         example.wait_for("was processed before", times=3 if example.broker == "rabbitmq" else 0)
         process.terminate()
 
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=PATIENCE) == 0
         assert placed.orders == 3
         assert waiting(example) == 0
 

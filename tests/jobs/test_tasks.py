@@ -351,9 +351,10 @@ class TestIdempotentTask:
             return work()
 
         job = celery_task(function)
-        deliver(job, 1, asked_at="10:00")
-        deliver(job, 1, asked_at="10:01")
+        first = deliver(job, 1, asked_at="10:00")
+        second = deliver(job, 1, asked_at="10:01")
 
+        assert second.value == first.value
         assert Effect.objects.count() == 1
 
     def test_arguments_are_compared_by_their_meaning(self):
@@ -390,13 +391,13 @@ class TestIdempotentTask:
         assert IdempotencyKey.objects.get().key == "sale-7"
 
     def test_template_takes_parts_and_formats(self):
-        @idempotent_task(key="{order[id]:>04}-{args[0]!r}")
+        @idempotent_task(key="{order[id]:>04}-{args[0]!r}-{args[1].real}")
         def function(order, *args):
             return work()
 
-        deliver(celery_task(function), {"id": 7}, "x")
+        deliver(celery_task(function), {"id": 7}, "x", 5)
 
-        assert IdempotencyKey.objects.get().key == "0007-'x'"
+        assert IdempotencyKey.objects.get().key == "0007-'x'-5"
 
     def test_template_of_a_bound_task(self):
         @idempotent_task(key="{order_id}")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.app.models import Effect
+from tests.brokers import PATIENCE
 from tests.jobs.worker import Outcome, Workers, workers
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,7 +43,7 @@ class TestKilledWorker:
         gate = queue.gate()
         queue.start()
         queue.send("charge", inside=gate.path)
-        queue.kill(gate.wait().pid)
+        queue.kill(gate.wait(timeout=PATIENCE).pid)
         gate.open()
 
         queue.start()
@@ -55,7 +56,7 @@ class TestKilledWorker:
         gate = queue.gate()
         queue.start()
         queue.send("charge", after=gate.path)
-        queue.kill(gate.wait().pid)
+        queue.kill(gate.wait(timeout=PATIENCE).pid)
         gate.open()
 
         queue.start()
@@ -69,7 +70,7 @@ class TestKilledWorker:
         gate = queue.gate()
         queue.start(concurrency=1)
         queue.send("charge_order", 1, inside=gate.path)
-        visitor = gate.wait()
+        visitor = gate.wait(timeout=PATIENCE)
         queue.start(concurrency=1)
         duplicate = queue.send("charge_order", 1, inside=gate.path)
         queue.wait_for(RETRY=2)
@@ -105,7 +106,7 @@ class TestDuplicates:
     def test_in_flight_comes_again_until_the_first_one_has_ended(self, shared_queue):
         gate = shared_queue.gate()
         shared_queue.send("charge_order", 1, inside=gate.path)
-        gate.wait()
+        gate.wait(timeout=PATIENCE)
         duplicate = shared_queue.send("charge_order", 1, inside=gate.path)
         shared_queue.wait_for(RETRY=4)
         gate.open()
@@ -121,7 +122,7 @@ class TestDuplicates:
     def test_visibility_timeout_elapses_in_the_job(self, shared_queue):
         gate = shared_queue.gate()
         task_id = shared_queue.send("charge", inside=gate.path)
-        gate.wait()
+        gate.wait(timeout=PATIENCE)
         shared_queue.wait_for(RETRY=2)
         gate.open()
 

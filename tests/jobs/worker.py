@@ -24,8 +24,8 @@ from celery import Celery
 from celery.signals import task_postrun
 from kombu import Queue
 
-from tests.brokers import BROKERS
-from tests.gate import TIMEOUT, Gate, pass_gate
+from tests.brokers import BROKERS, PATIENCE
+from tests.gate import Gate, pass_gate
 
 ROOT = Path(__file__).parent.parent.parent
 OUTCOME = "outcome of "
@@ -115,7 +115,7 @@ class Workers:
 
     def wait_for(self, **states: int) -> list[Outcome]:
         """Return all outcomes once there are as many of each state, or raise TimeoutError."""
-        deadline = time.monotonic() + TIMEOUT
+        deadline = time.monotonic() + PATIENCE
         while True:
             outcomes = self.outcomes()
             if Counter(outcome.state for outcome in outcomes) >= Counter(states):
