@@ -61,14 +61,14 @@ def idempotent_task(function: Callable[..., Any] | None = None, /, **arguments: 
     What the job writes to the database *using*, its key and its result are committed together. When it raises
     (Celery's Retry, Ignore and Reject, too), or its worker dies, the job is forgotten, and its writes are rolled back.
 
-    - key: None for the task's id, which knows a job that is delivered twice again; to know one that is enqueued
-      twice, a template on the arguments ("invoice-{invoice_id}"), or a callable that takes them.
+    - key: None for the task's id, which tells a job that is delivered again; to tell one that is enqueued again, a
+      template on the arguments ("invoice-{invoice_id}"), or a callable that takes them.
     - ttl: how long to remember, a timedelta or seconds; None asks the settings.
     - on_duplicate: "return" the stored result, which must be JSON; "skip" and return None; or "raise" DuplicateTask.
       The latter two store no result.
     - ignored_arguments: the names of arguments that may differ between duplicates.
     - retry_delay: seconds until a duplicate comes again that came while the first was running.
-    - wait: seconds that it waits in its worker before.
+    - wait: seconds that it waits in its worker before that.
     - reruns: how often to run again when the database gives up the transaction.
 
     Write it below `@shared_task`, `@app.task` or `@task`. Django tells a job its id by its context alone, so

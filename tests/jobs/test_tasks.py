@@ -519,6 +519,18 @@ class TestIdempotentTask:
         assert delivered.state == "SUCCESS"
         assert sorted(Effect.objects.values_list("label", flat=True)) == ["outer", "x", "x"]
 
+    def test_plain_call_within_a_job_does_not_take_its_id(self):
+        guarded = idempotent_task(work)
+
+        @idempotent_task
+        def outer():
+            with pytest.raises(UsageError, match="without a task's id"):
+                guarded()
+            return "done"
+
+        assert deliver(celery_task(outer)).value == "done"
+        assert not Effect.objects.exists()
+
     def test_works_where_celery_is_not_in_use(self, monkeypatch):
         monkeypatch.delitem(sys.modules, "celery")
 

@@ -1,0 +1,30 @@
+"""What a type checker makes of the doors for jobs and messages; nothing here is run."""
+
+from typing import assert_type
+
+from django_idempotency.consumers import once, process_once
+from django_idempotency.tasks import idempotent_task
+from django_idempotency.values import Outcome
+
+
+@idempotent_task
+def bare(invoice: int, *, quick: bool = False) -> str:
+    return f"{invoice} {quick}"
+
+
+@idempotent_task(key="{invoice}", on_duplicate="skip")
+async def with_arguments(invoice: int) -> str:
+    return f"{invoice}"
+
+
+async def jobs() -> None:
+    assert_type(bare(1, quick=True), str)
+    assert_type(await with_arguments(1), str)
+    bare("1")  # type: ignore[arg-type]  # the signature is kept
+    idempotent_task(on_duplicate="ignore")  # type: ignore[call-overload]  # there is no such choice
+
+
+def messages() -> None:
+    assert_type(process_once("billing", "1", lambda: 1), Outcome[int | None])
+    with once("billing", None) as message:
+        assert_type(message.should_run, bool)
