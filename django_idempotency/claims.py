@@ -173,10 +173,13 @@ def look_up(
 
 
 def complete(connection: BaseDatabaseWrapper, operation: Operation, response: StoredResponse, now: datetime) -> bool:
-    """Write *response* to the operation's row, and tell whether the row was there."""
+    """Write *response* to the operation's row, and tell whether the row was there, and not completed before."""
     with connection.cursor() as cursor:
+        # A row that a purge has deleted since the snapshot is still in it (PostgreSQL, repeatable read): to name it
+        # in the UPDATE would fail. Only our own is not completed.
         cursor.execute(
-            f"UPDATE {_table(connection)} SET status = %s, headers = %s, body = %s, completed = %s WHERE id = %s",
+            f"UPDATE {_table(connection)} SET status = %s, headers = %s, body = %s, completed = %s "
+            "WHERE id = %s AND completed IS NULL",
             [
                 response.status,
                 json.dumps(list(response.headers)),

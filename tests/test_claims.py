@@ -300,6 +300,13 @@ class TestComplete:
     def test_missing_row_is_told(self):
         assert not claims.complete(connection, operation("1"), StoredResponse(), timezone.now())
 
+    def test_completed_row_is_not_completed_again(self):
+        claim()
+        claims.complete(connection, operation("1"), StoredResponse(status=201), timezone.now())
+
+        assert not claims.complete(connection, operation("1"), StoredResponse(status=202), timezone.now())
+        assert IdempotencyKey.objects.get().status == 201
+
     def test_headers_are_json(self):
         claim()
         claims.complete(connection, operation("1"), StoredResponse(headers=[("X", '"\\')]), timezone.now())
