@@ -194,7 +194,7 @@ class TestPurge:
 
     def test_is_asked_before_each_batch_whether_to_stop(self):
         keys(3)
-        batches = []
+        batches: list[Purged] = []
 
         purged = purge(batch_size=1, on_batch=batches.append, should_stop=lambda: len(batches) == 2)
 
@@ -202,7 +202,7 @@ class TestPurge:
 
     def test_tells_of_each_batch(self):
         keys(5)
-        batches = []
+        batches: list[Purged] = []
 
         purged = purge(batch_size=2, on_batch=batches.append)
 
@@ -217,7 +217,7 @@ class TestPurge:
 
     def test_sleep_is_left_to_stop(self):
         keys(2)
-        batches = []
+        batches: list[Purged] = []
 
         purged = purge(batch_size=1, sleep=3600, on_batch=batches.append, should_stop=lambda: bool(batches))
 
