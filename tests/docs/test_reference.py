@@ -256,6 +256,18 @@ class TestPrometheus:
         assert [name for name, labels in metrics.items() if not labels <= set(CODE.findall(table[name]))] == []
 
 
+class TestIdempotencyKeyQuerySet:
+    def test_each_method_is_named_with_its_signature(self):
+        methods = {
+            f"{name}({str(inspect.signature(value).replace(return_annotation=inspect.Signature.empty))[1:-1]})"
+            for name, value in vars(models.IdempotencyKeyQuerySet).items()
+            if inspect.isfunction(value) and not name.startswith("_")
+        }
+        bare = {re.sub(r"self(, )?|: [^=,)]*(?= =)|: [^=,)]*", "", method).replace(" = ", "=") for method in methods}
+
+        assert {name.strip("`") for name, _ in rows(body_of("execute.md", "The model"))} == bare
+
+
 class TestPublicNames:
     @pytest.mark.parametrize(
         "module",

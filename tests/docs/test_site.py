@@ -1,5 +1,6 @@
 """The site, as it is built: without a warning, without another host, and with every link leading somewhere."""
 
+import json
 import re
 import subprocess
 import sys
@@ -130,8 +131,6 @@ class TestErrorPage:
 
     def test_problem_that_is_shown_is_one(self):
         [block] = blocks(ROOT / "docs" / "errors.md", "json")
-
-        import json
 
         assert json.loads(block.text) == json.loads(problem_response(RequestInProgress()).content)
 
