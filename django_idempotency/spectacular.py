@@ -5,6 +5,7 @@ The app imports this where drf-spectacular is installed; there is nothing to cal
 
 from __future__ import annotations
 
+from copy import deepcopy
 from inspect import getattr_static
 from types import new_class
 from typing import Any, Final
@@ -99,7 +100,10 @@ class GuardedOperations:
         self, path: str, path_regex: str, path_prefix: str, method: str, registry: ComponentRegistry
     ) -> dict[str, Any] | None:
         """Return the operation, with all that the draft standard asks to publish."""
-        operation: dict[str, Any] | None = self._schema.get_operation(path, path_regex, path_prefix, method, registry)
+        # A copy: an author's own operation is there for good, and we add to it each time.
+        operation: dict[str, Any] | None = deepcopy(
+            self._schema.get_operation(path, path_regex, path_prefix, method, registry)
+        )
         specification = specification_of(self._view, method, getattr(self._view, "action_map", None))
         if not operation:
             return None

@@ -434,6 +434,21 @@ class TestGuardedOperations:
 
         assert schema_of(path("it/", View.as_view()))["paths"] == {}
 
+    def test_making_it_again_repeats_nothing(self):
+        operation = {"operationId": "it", "responses": {"409": {"description": "Settled."}}}
+
+        class Shared(AutoSchema):
+            def get_operation(self, *args: Any) -> dict[str, Any]:
+                return operation
+
+        class View(IdempotencyMixin, APIView):
+            schema = Shared()
+
+            def post(self, request: Request) -> Response:
+                return Response()
+
+        assert operation_of(View.as_view()) == operation_of(View.as_view())
+
     def test_yaml_repeats_nothing_by_alias(self):
         text = OpenApiYamlRenderer().render(SchemaGenerator(patterns=PATTERNS).get_schema(public=True)).decode()
 
