@@ -1,10 +1,11 @@
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 from tests.app import views
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("http/", include("tests.app.http_urls")),
     path("scripted/", views.scripted, name="scripted"),
     path("keyed/", views.keyed, name="keyed"),
     path("keyed-async/", views.keyed_async, name="keyed-async"),
