@@ -14,6 +14,7 @@ from django.test import AsyncClient, Client
 from django_idempotency import signals
 from django_idempotency.execution import execute
 from django_idempotency.models import IdempotencyKey
+from django_idempotency.purge import purge
 from tests.app.faults import doom_commit
 from tests.app.views import effect
 from tests.operations import CODEC, expire_keys, labels, operation
@@ -168,6 +169,35 @@ class TestRefused:
 
 
 @pytest.mark.django_db(transaction=True)
+class TestPurged:
+    def test_tells_how_many_once_they_are_gone(self, events, caplog):
+        caplog.set_level(logging.INFO, "django_idempotency")
+        run(key="a")
+        run(key="b")
+        expire_keys()
+        run(key="c")
+        del events[:]
+        caplog.clear()
+
+        purge()
+
+        (event,) = events
+        assert event["name"] == "purged"
+        assert event["count"] == 2
+        assert event["operation"] is None
+        assert not event["in_transaction"]
+        assert [record.idempotency for record in caplog.records] == [{"event": "purged", "count": 2}]
+
+    def test_nothing_to_purge_is_not_told(self, events):
+        run()
+        del events[:]
+
+        purge()
+
+        assert events == []
+
+
+@pytest.mark.django_db(transaction=True)
 class TestEvent:
     @pytest.fixture
     def failing(self):
@@ -190,6 +220,14 @@ class TestEvent:
         assert events.names == ["executed", "replayed"]
         assert labels() == ["a"]
         assert [record.name for record in caplog.records if record.exc_info] == ["django.dispatch"] * 2
+
+    def test_failing_receiver_does_not_stop_the_purge(self, failing):
+        run()
+        expire_keys()
+
+        purge()
+
+        assert not IdempotencyKey.objects.exists()
 
     def test_receiver_may_be_a_coroutine(self):
         received = []
