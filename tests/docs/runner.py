@@ -26,8 +26,8 @@ def run_page(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Run the page's code, and return its names.
 
     A `python` block with a caption is the module of that name; all others share one namespace. A `pycon` block
-    is a doctest in it. Files in `shop/` are the quickstart's: see test_quickstart.py. What has the class `django-6`,
-    or imports Django's tasks, needs Django 6. Tracebacks point into the page.
+    is a doctest in it. Files in `shop/` are the quickstart's: see test_quickstart.py. What imports Django's tasks
+    needs Django 6. Tracebacks point into the page.
     """
     for name in STAND_INS:
         monkeypatch.setitem(sys.modules, name, importlib.import_module(f"tests.docs.{name}"))
@@ -36,7 +36,7 @@ def run_page(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     for block in blocks(path, "python", "pycon"):
         if block.options.get("caption", "").startswith("shop/"):
             continue
-        if django.VERSION < (6,) and (block.options.get("class") == "django-6" or "django.tasks" in block.text):
+        if django.VERSION < (6,) and "from django.tasks import" in block.text:
             continue
         if block.language == "pycon":
             run_doctest(block, page)

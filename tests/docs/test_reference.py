@@ -8,6 +8,8 @@ from typing import get_overloads
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.management import load_command_class
+from django.core.management.base import BaseCommand
 from prometheus_client.metrics import MetricWrapperBase
 
 from django_idempotency import (
@@ -216,6 +218,17 @@ def table_of(page, title):
     return {name.strip("`"): default.strip("`").replace('"', "'") or None for name, default, _ in table}
 
 
+def options_of(command):
+    """Return the options that the management command adds to Django's own."""
+    parsers = [each.create_parser("manage.py", command) for each in (load(command), BaseCommand())]
+    added, own = ({option for action in parser._actions for option in action.option_strings} for parser in parsers)
+    return added - own
+
+
+def load(command):
+    return load_command_class("django_idempotency", command)
+
+
 class TestJobs:
     def test_each_argument_of_a_task_is_named_with_its_default(self):
         [_, with_arguments] = get_overloads(tasks.idempotent_task)
@@ -231,15 +244,36 @@ class TestJobs:
         assert f"`once` takes {names}." in (DOCS / "jobs.md").read_text()
 
 
+class TestAdmin:
+    def test_each_permission_is_named(self):
+        options = models.IdempotencyKey._meta
+        permissions = {f"{action}_{options.model_name}" for action in options.default_permissions}
+
+        table = {name.strip("`") for name, _ in rows(body_of("admin.md", "Permissions"))}
+        assert table == permissions | {name for name, _ in options.permissions}
+
+
 class TestPurge:
     def test_each_argument_is_named_with_its_default(self):
-        assert table_of("admin.md", "Purge") == arguments_of(purge.purge)
+        assert table_of("admin.md", "As a function") == arguments_of(purge.purge)
 
     def test_each_part_of_its_result_is_named(self):
-        named = CODE.findall(body_of("admin.md", "Purge"))
+        named = CODE.findall(body_of("admin.md", "As a function"))
         public = {name for name in dir(purge.Purged) if not name.startswith("_")}
 
         assert public <= set(named)
+
+    def test_each_option_of_the_command_is_named(self):
+        options = options_of("purge_idempotency_keys")
+
+        assert {name.strip("`") for name, _, _ in rows(body_of("admin.md", "Options"))} == options
+
+
+class TestPublishing:
+    def test_each_option_of_the_command_is_named(self):
+        text = (DOCS / "publishing.md").read_text()
+
+        assert {option for option in options_of("idempotency_endpoints") if option not in text} == set()
 
 
 class TestPrometheus:
