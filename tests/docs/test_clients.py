@@ -149,6 +149,13 @@ class TestRecipe:
         assert len(set(line.keys)) == 1
         assert effects() == 1
 
+    def test_proxy_may_tell_a_date_to_try_again(self, create, server):
+        with lossy(server, {"status": 503, "headers": {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}}) as line:
+            answer = create(line)
+
+        assert answer.status == 201
+        assert len(line.keys) == 2
+
     @pytest.mark.engine("postgresql", "mariadb")  # On SQLite, a duplicate waits.
     def test_request_in_progress_is_tried_again(self, create, server):
         gate = server.gate()
