@@ -15,6 +15,7 @@ from django_idempotency.signals import executed, refused, replayed
 from tests.app.faults import doom_commit
 from tests.app.models import Effect
 from tests.gate import pass_gate
+from tests.jobs.faults import give_up
 from tests.threads import together
 
 pytestmark = pytest.mark.django_db
@@ -251,4 +252,18 @@ class TestProcessOnce:
         outcomes = together([first, second])
 
         assert [outcome.replayed for outcome in outcomes] == [False, True]
+        assert Effect.objects.count() == 1
+
+    @pytest.mark.engine("postgresql", "mariadb")
+    @pytest.mark.django_db(transaction=True)
+    def test_runs_again_when_the_database_gives_up(self):
+        attempts = iter([give_up, lambda: None])
+
+        def handler():
+            leave_effect()
+            next(attempts)()
+
+        outcome = process_once("billing", "1", handler, reruns=1)
+
+        assert not outcome.replayed
         assert Effect.objects.count() == 1

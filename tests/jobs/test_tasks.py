@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore, Reject
+from django.db import connection
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
@@ -29,7 +30,10 @@ from django_idempotency.exceptions import (
 from django_idempotency.models import IdempotencyKey
 from django_idempotency.tasks import DuplicateTask, idempotent_task
 from tests.app.models import Effect
+from tests.gate import pass_gate
 from tests.jobs.celery_queue import app, deliver, sent_again
+from tests.jobs.faults import give_up
+from tests.threads import together
 
 pytestmark = pytest.mark.django_db
 
@@ -278,6 +282,48 @@ class TestIdempotentTask:
         assert IdempotencyKey.objects.using("other").exists()
         assert not IdempotencyKey.objects.exists()
 
+    @pytest.mark.engine("postgresql", "mariadb")
+    @pytest.mark.django_db(transaction=True)
+    def test_job_runs_again_when_the_database_gives_up(self):
+        attempts = iter([give_up, lambda: None])
+
+        @idempotent_task(reruns=1)
+        def function():
+            work()
+            next(attempts)()
+
+        assert deliver(celery_task(function)).state == "SUCCESS"
+        assert Effect.objects.count() == 1
+
+    @pytest.mark.engine("postgresql", "mariadb")
+    @pytest.mark.django_db(transaction=True)
+    def test_duplicate_waits_in_its_worker(self, gate):
+        def open_behind(execute, sql, params, many, context):
+            try:
+                return execute(sql, params, many, context)
+            finally:
+                if "INSERT" in sql:
+                    gate.open()
+
+        @idempotent_task(wait=20)
+        def function():
+            result = work()
+            pass_gate(gate.path)
+            return result
+
+        job = celery_task(function)
+
+        def duplicate():
+            gate.wait()
+            with connection.execute_wrapper(open_behind):
+                return deliver(job, task_id="a")
+
+        first, second = together([lambda: deliver(job, task_id="a"), duplicate])
+
+        assert first.state == second.state == "SUCCESS"
+        assert second.value == first.value
+        assert Effect.objects.count() == 1
+
     # What a duplicate gets
 
     @pytest.mark.parametrize("function", [work, awork])
@@ -363,10 +409,11 @@ class TestIdempotentTask:
             return work()
 
         job = celery_task(function)
-        deliver(job, 1, due=date(2026, 1, 2), amount=Decimal("1.50"))
+        first = deliver(job, 1, due=date(2026, 1, 2), amount=Decimal("1.50"))
         second = deliver(job, order_id=1, amount="1.50", due="2026-01-02")
 
-        assert second.state == "SUCCESS"
+        assert first.state == "SUCCESS"
+        assert second.value == first.value
         assert Effect.objects.count() == 1
 
     def test_arguments_that_cannot_be_compared_are_refused(self):
