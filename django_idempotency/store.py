@@ -164,8 +164,17 @@ def _claim(operation: Operation, alias: str, *, renewing: bool) -> Claim:
     if not won and (expired or (renewing and not locks and _lock_expired(operation, connection, forgotten))):
         _renew(operation, connection, now)
         won = renewed = True
-    record = None if won else claims.look_up(connection, operation, now=now, forgotten=forgotten)
+    record = None if won else _look_up(operation, connection, now)
     return Claim(operation=operation, using=alias, won=won, renewed=renewed, record=record)
+
+
+def _look_up(operation: Operation, connection: BaseDatabaseWrapper, now: datetime) -> Record | None:
+    record = claims.look_up(connection, operation, now=now, forgotten=now - settings.tombstone_ttl)
+    if record is not None and record.response.body is None and not record.expired and settings.tombstone_ttl:
+        # Either it was never stored, or its moment has come since, and the purge has erased it. The clock now tells.
+        now = timezone.now()
+        record = claims.look_up(connection, operation, now=now, forgotten=now - settings.tombstone_ttl)
+    return record
 
 
 def _lock_expired(operation: Operation, connection: BaseDatabaseWrapper, forgotten: datetime) -> bool:

@@ -1,5 +1,6 @@
 """Tombstones: at its expiry a key loses its response; it goes itself IDEMPOTENCY_TOMBSTONE_TTL later."""
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -213,6 +214,27 @@ class TestPurgeAtTheSameTime:
         assert (purged.erased, purged.left, purged.finished) == (3, 1, False)
         assert responses() == 2
         assert purge().erased == 2
+
+    # On SQLite, a claim that has looked at the clock keeps the purge out.
+    @pytest.mark.engine("postgresql", "mariadb")
+    def test_response_that_is_erased_while_a_retry_asks_for_it_has_expired(self):
+        run("a")
+        expires = timezone.now() + timedelta(seconds=0.2)
+        IdempotencyKey.objects.update(expires=expires)
+        purges = []
+
+        def erase_first(execute, sql, params, many, context):
+            if "INSERT" in sql:
+                while timezone.now() < expires:
+                    time.sleep(0.01)
+                purges.extend(together([purge]))
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(erase_first), pytest.raises(ResponseExpired):
+            run("b")
+
+        assert purges[0].erased == 1
+        assert labels() == ["a"]
 
     def test_two_purges_share_the_work(self):
         keys(500)
