@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from functools import partial, wraps
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
@@ -22,6 +22,11 @@ from django_idempotency.values import Operation
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+_OUTSIDE_OF_DRF: Final = (
+    "@idempotent is above a DRF view, which turns exceptions into responses: what a failed handler wrote would be "
+    'kept. Write @api_view(["POST"]) above @idempotent; in a class, decorate the method, or use IdempotencyMixin.'
+)
 
 
 @overload
@@ -173,6 +178,8 @@ def _operation_for(request: HttpRequest, policy: Policy) -> Operation | None:
 def _request_in(args: tuple[Any, ...]) -> Any:
     """Return the request: the first argument of a function, or the second of a method."""
     for argument in args[:2]:
+        if isinstance(argument, HttpRequest) and hasattr(args[0], "initialize_request"):
+            raise UsageError(_OUTSIDE_OF_DRF)
         if isinstance(argument, HttpRequest) or hasattr(argument, "_request"):
             return argument
     raise UsageError(
@@ -187,11 +194,9 @@ def _refuse_unsafe(view: object) -> None:
             f'@method_decorator(idempotent, name="post") on a Django view; @idempotent on the method of a DRF view, '
             f"or class {view.__name__}(IdempotencyMixin, …)."
         )
-    if hasattr(view, "cls"):
-        raise UsageError(
-            "@idempotent is above a DRF view, which turns exceptions into responses: what a failed handler wrote "
-            'would be kept. Write @api_view(["POST"]) above @idempotent; in a class, decorate the method, or use '
-            "IdempotencyMixin."
-        )
+    # What @method_decorator passes is bound to the view, at each request.
+    owner = getattr(getattr(view, "func", None), "__self__", None)
+    if hasattr(view, "cls") or (hasattr(owner, "initialize_request") and getattr(view, "__name__", "") == "dispatch"):
+        raise UsageError(_OUTSIDE_OF_DRF)
     if not callable(view):
         raise UsageError(f"@idempotent takes a view, and keyword arguments only, not {view!r}.")
