@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from inspect import getattr_static
+from sys import maxsize
 from types import new_class
 from typing import Any, Final
 
@@ -49,7 +50,7 @@ class GuardedViewExtension(OpenApiViewExtension):  # type: ignore[no-untyped-cal
 
     target_class = APIView
     match_subclasses = True
-    priority = 1_000
+    priority = maxsize
 
     def view_replacement(self) -> type[APIView]:
         """Return what another extension puts in place of the view, else the view; described by our schema."""
