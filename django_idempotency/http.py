@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from datetime import timedelta
-from io import BytesIO
-from tempfile import SpooledTemporaryFile
-from typing import Any, Final
+from io import BufferedIOBase, BytesIO
+from itertools import chain
+from tempfile import TemporaryFile
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl
 
 from django.conf import settings as django_settings
-from django.core.exceptions import ValidationError
+from django.core.exceptions import TooManyFieldsSent, ValidationError
 from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, QueryDict
 from django.utils.datastructures import MultiValueDict
@@ -29,6 +31,12 @@ from django_idempotency.values import Operation
 NAMESPACE: Final = "http"
 KEY_HEADER: Final = "Idempotency-Key"
 _META_KEY: Final = "HTTP_IDEMPOTENCY_KEY"
+_MULTIPART: Final = "multipart/form-data"
+_URLENCODED: Final = "application/x-www-form-urlencoded"
+_CONSUMED: Final = (
+    "The request's body was read as a stream before its fingerprint could be taken. Read request.body instead, or move "
+    "what reads the stream behind @idempotent."
+)
 
 
 def key_for(request: HttpRequest, policy: Policy) -> str | None:
@@ -122,15 +130,16 @@ def fingerprint_of(
     media_type = request.content_type or ""
     if parsed is not None:
         kind, body = b"json", canonical_json(parsed, ignored_fields=ignored_fields) or parsed
-    elif media_type in {"multipart/form-data", "application/x-www-form-urlencoded"}:
+    elif media_type == _MULTIPART or (media_type == _URLENCODED and is_consumed(request)):
         kind, body = b"form", _canonical_form(request, ignored_fields)
     else:
         kind, body = _canonical_body(request, media_type, ignored_fields)
-    query = parse_qsl(request.META.get("QUERY_STRING", ""), keep_blank_values=True, encoding="latin-1")
+    # Bytes that are no UTF-8 come through, percent-encoded or not.
+    query = parse_qsl(request.META.get("QUERY_STRING", ""), keep_blank_values=True, errors="surrogateescape")
     return Fingerprint.of(
         (request.method or "").encode(),
         request.path.encode(errors="surrogatepass"),
-        canonical_fields((name, value.encode("latin-1")) for name, value in query),
+        canonical_fields((name, value.encode(errors="surrogateescape")) for name, value in query),
         media_type.encode(),
         kind,
         body,
@@ -144,9 +153,12 @@ def is_consumed(request: HttpRequest) -> bool:
 
 def _canonical_body(request: HttpRequest, media_type: str, ignored_fields: Collection[str]) -> tuple[bytes, bytes]:
     body = _rewound_body(request)
-    if media_type == "application/json" or media_type.endswith("+json"):
-        canonical = canonical_json(body.read(), ignored_fields=ignored_fields)
-        body.seek(0)
+    content = _read_within_limit(body)
+    if content is not None and media_type == _URLENCODED:
+        with suppress(TooManyFieldsSent):
+            return b"form", _spell_form(QueryDict(content), MultiValueDict(), ignored_fields)
+    if content is not None and (media_type == "application/json" or media_type.endswith("+json")):
+        canonical = canonical_json(content, ignored_fields=ignored_fields)
         if canonical is not None:
             return b"json", canonical
     digest = hashlib.file_digest(body, "sha256").digest()
@@ -154,9 +166,34 @@ def _canonical_body(request: HttpRequest, media_type: str, ignored_fields: Colle
     return b"raw", digest
 
 
+def _read_within_limit(body: BufferedIOBase) -> bytes | None:
+    """Return the content of *body*, or None if it is larger than what Django reads into memory."""
+    limit = cast("int | None", django_settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+    content = body.read() if limit is None else body.read(limit + 1)
+    body.seek(0)
+    return content if limit is None or len(content) <= limit else None
+
+
 def _canonical_form(request: HttpRequest, ignored_fields: Collection[str]) -> bytes:
+    if request.method == "POST" or is_consumed(request):
+        if is_consumed(request) and not hasattr(request, "_post"):
+            raise UsageError(_CONSUMED)
+        # Django keeps what it, or a framework's parser, has parsed.
+        return _spell_form(request.POST, request.FILES, ignored_fields)
+    body = _rewound_body(request)
+    fields, files = request.parse_file_upload(request.META, body)
+    body.seek(0)
+    try:
+        return _spell_form(fields, files, ignored_fields)
+    finally:
+        for upload in chain.from_iterable(uploads for _, uploads in files.lists()):
+            upload.close()
+
+
+def _spell_form(
+    fields: QueryDict, files: MultiValueDict[str, UploadedFile[Any]], ignored_fields: Collection[str]
+) -> bytes:
     """Spell a form by its fields, and by its files' contents: neither boundary nor file names count."""
-    fields, files = _parse_form(request)
     digests = []
     for name, uploads in files.lists():
         for upload in uploads:
@@ -170,34 +207,16 @@ def _canonical_form(request: HttpRequest, ignored_fields: Collection[str]) -> by
     return len(spelled).to_bytes(8, "big") + spelled + canonical_fields(digests, ignored_fields=ignored_fields)
 
 
-def _parse_form(request: HttpRequest) -> tuple[QueryDict, MultiValueDict[str, UploadedFile[Any]]]:
-    # Django parses the forms of POST alone, and keeps what it (or a framework's parser) has parsed.
-    if request.method == "POST" or hasattr(request, "_post"):
-        return request.POST, request.FILES
-    body = _rewound_body(request)
-    if request.content_type == "multipart/form-data":
-        fields, files = request.parse_file_upload(request.META, body)
-    else:
-        fields, files = QueryDict(body.read(), encoding=request.encoding), MultiValueDict()
-    body.seek(0)
-    return fields, files
-
-
 # Note [The body is read twice]
 # The fingerprint reads the whole body before the handler does. So that the handler finds the request as the server
 # gave it, the stream is copied, in chunks, to a file that spills to disk where an upload would, and the copy takes
 # its place. `request.body` would do for small bodies alone: it is bounded, and held in memory.
-def _rewound_body(request: HttpRequest) -> Any:
+def _rewound_body(request: HttpRequest) -> BufferedIOBase:
     if hasattr(request, "_body"):
         return BytesIO(request.body)
     if is_consumed(request):
-        raise UsageError(
-            "The request's body was read as a stream before its fingerprint could be taken. Read request.body instead, "
-            "or move what reads the stream behind @idempotent."
-        )
-    copy = SpooledTemporaryFile(max_size=django_settings.FILE_UPLOAD_MAX_MEMORY_SIZE)  # noqa: SIM115 - the request's
-    shutil.copyfileobj(request, copy)
-    copy.seek(0)
+        raise UsageError(_CONSUMED)
+    copy = _copy(request, django_settings.FILE_UPLOAD_MAX_MEMORY_SIZE)
     request._stream = copy  # type: ignore[assignment]  # what Django's own ASGI handler puts there
     request._read_started = False  # type: ignore[attr-defined]  # not in the stubs
     close = request.close
@@ -207,4 +226,15 @@ def _rewound_body(request: HttpRequest) -> Any:
         close()
 
     request.close = close_both  # type: ignore[method-assign]  # called once the response has been sent
+    return copy
+
+
+def _copy(request: HttpRequest, max_memory: int) -> BufferedIOBase:
+    content = request.read(max_memory + 1)
+    if len(content) <= max_memory:
+        return BytesIO(content)
+    copy = TemporaryFile()  # noqa: SIM115 - closed with the request
+    copy.write(content)
+    shutil.copyfileobj(request, copy)
+    copy.seek(0)
     return copy
