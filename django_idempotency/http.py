@@ -102,12 +102,22 @@ def scope_of(request: Any, scope: Callable[[Any], str] | None = None) -> str:
     """Return whose key it is: what *scope*, else the callable in the settings, says; else the user.
 
     All requests without a user share the scope `anonymous`.
+
+    Raises:
+        UsageError: The user is authenticated, but not one of the database.
     """
     choose = scope or settings.scope
     if choose is not None:
         return choose(request)
     user = getattr(request, "user", None)
-    return f"user:{user.pk}" if user is not None and user.is_authenticated else "anonymous"
+    if user is None or not user.is_authenticated:
+        return "anonymous"
+    if user.pk is None:
+        raise UsageError(
+            "The authenticated user has no primary key to tell his keys from another's. Choose a scope: a callable on "
+            "the view, in IDEMPOTENCY_SCOPE, or get_idempotency_scope()."
+        )
+    return f"user:{user.pk}"
 
 
 def report_refusal(error: IdempotencyError) -> None:

@@ -152,6 +152,13 @@ class TestScopeOf:
         assert len(scopes) == 2
         assert "anonymous" not in scopes
 
+    def test_authenticated_user_without_primary_key_is_refused(self):
+        request = rf.post("/")
+        request.user = User()
+
+        with pytest.raises(UsageError, match="scope"):
+            scope_of(request)
+
     def test_callable_of_the_view_beats_the_settings(self, settings):
         settings.IDEMPOTENCY_SCOPE = lambda request: "settings"
 
