@@ -3,27 +3,25 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
 from tests.gate import TIMEOUT
 
-T = TypeVar("T")
 
-
-def at_once(*calls: Callable[[], Awaitable[T]]) -> list[T | BaseException]:
+def at_once(*calls: Callable[[], Awaitable[Any]]) -> list[Any]:
     """Run all *calls* at once on one event loop; return what they return or raise, in order."""
 
-    async def request(call: Callable[[], Awaitable[T]]) -> T:
+    async def request(call: Callable[[], Awaitable[Any]]) -> Any:
         async with ThreadSensitiveContext():
             try:
                 return await call()
             finally:
                 await sync_to_async(connections.close_all)()
 
-    async def gather() -> list[T | BaseException]:
+    async def gather() -> list[Any]:
         return await asyncio.wait_for(
             asyncio.gather(*[request(call) for call in calls], return_exceptions=True), timeout=3 * TIMEOUT
         )

@@ -293,7 +293,7 @@ class TestComplete:
 
         row = IdempotencyKey.objects.get()
         assert completed
-        assert (row.status, row.headers, bytes(row.body)) == (201, [["ETag", "a"]], b"")
+        assert (row.status, row.headers, bytes(row.body or b"")) == (201, [["ETag", "a"]], b"")
         assert row.completed is not None
         assert row.completed >= row.created
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -335,12 +336,31 @@ def change_elsewhere():
 @pytest.fixture
 def snapshots(engine):
     """Let transactions fail that change what has changed since they began to look."""
-    options = {
+    variants: dict[str, dict[str, Any]] = {
         "postgresql": {"isolation_level": 3},  # REPEATABLE READ
         "mariadb": {"init_command": "SET SESSION innodb_snapshot_isolation = ON", "isolation_level": "repeatable read"},
-    }[engine]
-    with connecting_with(**options):
+    }
+    with connecting_with(**variants[engine]):
         yield
+
+
+class Failing:
+    """A handler whose transaction the database gives up, as often as its `failures` say."""
+
+    def __init__(self):
+        self.runs = 0
+        self.failures = 1
+
+    def __call__(self):
+        self.runs += 1
+        account = Account.objects.get()
+        effect(f"run {self.runs}")
+        if self.failures:
+            self.failures -= 1
+            change_elsewhere()
+        account.balance += 1000
+        account.save()
+        return f"run {self.runs}"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -351,23 +371,8 @@ class TestReruns:
 
     @pytest.fixture
     def handler(self):
-        """Return a handler that fails to commit as often as its `failures` say."""
         AccountFactory.create(balance=0)
-
-        def handler():
-            handler.runs += 1
-            account = Account.objects.get()
-            effect(f"run {handler.runs}")
-            if handler.failures:
-                handler.failures -= 1
-                change_elsewhere()
-            account.balance += 1000
-            account.save()
-            return f"run {handler.runs}"
-
-        handler.runs = 0
-        handler.failures = 1
-        return handler
+        return Failing()
 
     def test_transaction_that_the_database_gave_up_propagates_by_default(self, run, handler):
         with pytest.raises(OperationalError):

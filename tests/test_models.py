@@ -89,7 +89,7 @@ class TestIdempotencyKey:
         row.refresh_from_db()
 
         assert row.headers == [["X-Name", "ü€"]]
-        assert bytes(row.body) == body
+        assert bytes(row.body or b"") == body
 
     def test_people_may_view_but_neither_add_change_nor_delete(self):
         names = Permission.objects.filter(content_type__app_label="django_idempotency").values_list(

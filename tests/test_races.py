@@ -4,6 +4,7 @@ import random
 from collections import Counter, defaultdict
 from functools import partial
 from threading import Barrier
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
@@ -25,7 +26,7 @@ KEYS = [f"key {number}" for number in range(6)]
 SNAPSHOTS = {"init_command": "SET SESSION innodb_snapshot_isolation = ON"}
 WAL = {"init_command": "PRAGMA journal_mode = WAL"}
 READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE = 2, 3, 4
-VARIANTS = {
+VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "PostgreSQL, read committed": ("postgresql", "postgresql", {"isolation_level": READ_COMMITTED}),
     "PostgreSQL, repeatable read": ("postgresql", "postgresql", {"isolation_level": REPEATABLE_READ}),
     "PostgreSQL, serializable": ("postgresql", "postgresql", {"isolation_level": SERIALIZABLE}),
@@ -201,13 +202,13 @@ class TestExpiredKey:
         def second():
             visitor = gate.wait()
             with pytest.raises(RequestInProgress):
-                execute(operation(), lambda: effect("second"), codec=CODEC)
+                execute(operation(), lambda: "second", codec=CODEC)
             visitor.open()
-            return execute(operation(), lambda: effect("second"), codec=CODEC, wait=TIMEOUT)
+            return execute(operation(), lambda: "second", codec=CODEC, wait=TIMEOUT)
 
         outcomes = together([first, second])
 
-        assert [outcome.replayed for outcome in outcomes] == [False, True]
+        assert [(outcome.value, outcome.replayed) for outcome in outcomes] == [("first", False), ("first", True)]
         assert labels() == ["first"]
 
     def test_purge_does_not_delete_a_key_that_is_being_renewed(self, gate):

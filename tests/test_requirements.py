@@ -2,12 +2,13 @@
 
 from datetime import timedelta
 from itertools import chain
+from typing import Any
 
 import pytest
 
 from django_idempotency.requirements import REQUIREMENTS
 
-ACCEPTED = {
+ACCEPTED: dict[str, list[Any]] = {
     "required": [True, False],
     "ttl": [1, 0.5, timedelta(days=2), timedelta(days=3650)],
     "tombstone_ttl": [0, timedelta(0), 3600],
@@ -25,7 +26,7 @@ ACCEPTED = {
     "retry_after": [1, 60],
     "documentation_url": ["https://example.com/errors"],
 }
-REFUSED = {
+REFUSED: dict[str, list[Any]] = {
     "required": [1, 0, "yes"],
     "ttl": [
         *(0, -1, timedelta(0), timedelta(seconds=-1), True, "24h", 1e300),

@@ -115,7 +115,7 @@ class TestEntered:
 
         async def request():
             async with entered(block):
-                raise BlockError
+                fail()
             return "suppressed"
 
         assert result_of(request) == "suppressed"
