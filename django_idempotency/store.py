@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db import OperationalError, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F
 from django.utils import timezone
 
 from django_idempotency import batches, claims, signals
@@ -146,6 +147,29 @@ def max_batch_size(*, using: str) -> int:
     return sys.maxsize if max_params is None else max_params - 10
 
 
+@contextmanager
+def forgotten(ids: Sequence[UUID]) -> Iterator[list[IdempotencyKey]]:
+    """Let these keys expire together with what the block writes, or not at all: their requests may run again.
+
+    Yield the keys, locked; left out are those that have expired before, and those that another transaction holds.
+    """
+    end = timezone.now() - settings.tombstone_ttl
+    with _changed(IdempotencyKey.objects.using(database()).unexpired(end), ids, expires=end) as keys:
+        yield keys
+
+
+@contextmanager
+def erased(ids: Sequence[UUID]) -> Iterator[list[IdempotencyKey]]:
+    """Take the stored responses from these keys together with what the block writes, or not at all.
+
+    Their requests do not run again. Yield the keys, locked; left out are those that have no response, and those that
+    another transaction holds.
+    """
+    rows = IdempotencyKey.objects.using(database()).completed().filter(batches.HAS_RESPONSE)
+    with _changed(rows, ids, body=None, headers=[]) as keys:
+        yield keys
+
+
 # Note [An expired key is renewed in a transaction of its own]
 # The claim that found the expired row may have left a shared lock on it (InnoDB locks the row that an insert
 # collides with). Two retries that both held one could never lock the row for themselves, and both would be told
@@ -222,3 +246,16 @@ def _change_once(change: batches.Change, rows: IdempotencyKeyQuerySet, ids: Sequ
             locked = rows.filter(pk__in=ids).select_for_update(skip_locked=skip_locked)
             ids = list(locked.values_list("pk", flat=True))
         return change(connection, rows, ids) if ids else 0
+
+
+@contextmanager
+def _changed(rows: IdempotencyKeyQuerySet, ids: Sequence[UUID], **values: object) -> Iterator[list[IdempotencyKey]]:
+    features = transaction.get_connection(rows.db).features
+    with transaction.atomic(using=rows.db):
+        if not features.has_select_for_update:
+            rows.filter(pk__in=ids).update(key=F("key"))  # SQLite locks the database, if its first statement writes.
+        locked = rows.filter(pk__in=ids).select_for_update(skip_locked=features.has_select_for_update_skip_locked)
+        keys = list(locked.defer("body").order_by("pk"))
+        for key in keys:  # One by one: see Note [A batch must not scan].
+            rows.filter(pk=key.pk).update(**values)
+        yield keys
