@@ -76,6 +76,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "django_idempotency",
     "tests.app",
+    "tests.admin.people",
     "tests.docs.payments",
 ]
 MIDDLEWARE = [
