@@ -14,12 +14,12 @@ import httpx
 from tests.gate import TIMEOUT
 from tests.server import Server
 
-# What can happen to a request; a dict is an answer that a proxy gives in place of the server: {"status": 503}.
+# What can happen to a request. A dict is an answer that a proxy gives in place of the server: {"status": 503}. A
+# callable is called while the server has the request; the client hears no more once it returns.
 PASS = "pass"
 LOST_REQUEST = "lost request"
 LOST_ANSWER = "lost answer"
-HUNG_UP = "hung up"
-Fate = str | Mapping[str, Any]
+Fate = str | Mapping[str, Any] | Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +78,9 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if isinstance(fate, Mapping):
             self.answer(fate["status"], fate.get("headers", {}), b"{}")
-        elif fate == HUNG_UP:
-            # The client stops listening while the server goes on.
+        elif callable(fate):
             self.server.run(lambda: line.forward("POST", body, headers))
+            fate()
         elif fate != LOST_REQUEST:
             reply = line.forward("POST", body, headers)
             if fate == PASS:

@@ -18,7 +18,7 @@ from django.http.response import HttpResponseBase
 from django.test import RequestFactory, override_settings
 
 from tests.app.models import Effect
-from tests.docs.line import HUNG_UP, LOST_ANSWER, LOST_REQUEST, Line, lossy
+from tests.docs.line import LOST_ANSWER, LOST_REQUEST, Line, lossy
 from tests.docs.markdown import README, ROOT, blocks
 from tests.docs.runner import run_page
 
@@ -46,7 +46,7 @@ def of_httpx(page: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     exec(compile(source.source, source.path, "exec"), names)
 
     def create(line: Line) -> Answer:
-        with httpx.Client(base_url=line.url, trust_env=False) as client:
+        with httpx.Client(base_url=line.url, timeout=60, trust_env=False) as client:
             return read(names["create_charge"](client, DATA))
 
     return create
@@ -160,7 +160,7 @@ class TestRecipe:
     def test_request_in_progress_is_tried_again(self, create, server):
         gate = server.gate()
         script = [["gate", gate.path], ["effect", "charged"]]
-        with lossy(server, HUNG_UP, script=script) as line, ThreadPoolExecutor(1) as executor:
+        with lossy(server, gate.wait, script=script) as line, ThreadPoolExecutor(1) as executor:
             answer = executor.submit(create, line)
             line.wait_in_progress()
             gate.open()
