@@ -32,8 +32,9 @@ ARGUMENTS = (
 
 
 def is_available() -> bool:
-    """Tell whether there is a browser; TEST_BROWSER=1 says that there must be."""
-    return os.environ.get("TEST_BROWSER") == "1" or bool(CHROMIUM and CHROMEDRIVER and find_spec("selenium"))
+    """Tell whether there is a browser to test with; TEST_BROWSER says that there must be one (1), or need not (0)."""
+    found = all([CHROMIUM, CHROMEDRIVER, find_spec("selenium"), find_spec("unfold")])
+    return {"0": False, "1": True}.get(os.environ.get("TEST_BROWSER", ""), found)
 
 
 class StrictPolicyMiddleware:
@@ -154,7 +155,7 @@ class Visitor:
     def photograph(self, name: str, *, height: int = 900) -> None:
         """Save what is to be seen under *name* in the directory TEST_SCREENSHOTS, if that is set."""
         if directory := os.environ.get("TEST_SCREENSHOTS"):
-            self.driver.set_window_size(1440, height)
+            self.driver.set_window_size(1500, height)
             Path(directory).mkdir(parents=True, exist_ok=True)
             self.driver.save_screenshot(str(Path(directory) / f"{name}.png"))
             self.driver.set_window_size(1280, 900)
