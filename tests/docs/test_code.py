@@ -10,7 +10,20 @@ from tests.docs.runner import problems_of
 # Typed into a shell instead, as a whole: see test_quickstart.py.
 QUICKSTART = ROOT / "docs" / "quickstart.md"
 RUN = [README, ROOT / "CONTRIBUTING.md", *(page for page in PAGES if page != QUICKSTART)]
-LANGUAGES = {"python", "pycon", "console", "bash", "javascript", "json", "http", "sql", "text", "sequence", "toctree"}
+LANGUAGES = {
+    "python",
+    "pycon",
+    "console",
+    "bash",
+    "javascript",
+    "json",
+    "http",
+    "sql",
+    "text",
+    "sequence",
+    "toctree",
+    "image",
+}
 
 
 def identify(path):
