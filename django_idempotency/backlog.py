@@ -8,8 +8,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db.models import BooleanField, Count, ExpressionWrapper, Q
+from django.utils import timezone
 
 from django_idempotency.batches import HAS_RESPONSE
+from django_idempotency.conf import settings
 from django_idempotency.models import IdempotencyKey, IdempotencyKeyQuerySet
 
 # So many keys without a response, one after the other, show that those before them have none either.
@@ -45,6 +47,19 @@ def count_erasable(using: str, *, since: datetime, by: datetime) -> int:
     """Return how many keys expired after *since*, but by *by*, and still have a response."""
     rows = IdempotencyKey.objects.using(using).expired(by).annotate(has_response=_has_response)
     return rows.filter(expires__gt=_erased_until(rows, since=since, by=by), has_response=True).count()
+
+
+def overdue_since(using: str, *, allowed: timedelta) -> datetime | None:
+    """Return when a key expired that should have been deleted, or erased, longer than *allowed* ago; or None."""
+    by = timezone.now() - allowed
+    rows = IdempotencyKey.objects.using(using)
+    oldest = rows.expired(by - settings.tombstone_ttl).order_by("expires").values_list("expires", flat=True).first()
+    if oldest is not None or not settings.tombstone_ttl:
+        return oldest
+    # Responses are erased from the oldest on, so the youngest tells.
+    youngest = rows.expired(by).annotate(has_response=_has_response).order_by("expires")
+    expires, has_response = youngest.values_list("expires", "has_response").last() or (None, False)
+    return expires if has_response else None
 
 
 # Note [The purge reads each index entry once]

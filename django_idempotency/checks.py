@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from django.apps import AppConfig, apps
 from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
-from django.db import router
+from django.db import OperationalError, ProgrammingError, router
 from django.utils.module_loading import import_string
 
-from django_idempotency import store
+from django_idempotency import backlog, store
 from django_idempotency.conf import settings
+from django_idempotency.models import IdempotencyKey
 from django_idempotency.requirements import REQUIREMENTS
 
 # The ids are stable: projects silence them by name.
@@ -31,6 +33,7 @@ SETTING_IDS: Final = {
     "IDEMPOTENCY_RETRY_AFTER": "django_idempotency.E011",
     "IDEMPOTENCY_DOCUMENTATION_URL": "django_idempotency.E012",
     "IDEMPOTENCY_TOMBSTONE_TTL": "django_idempotency.E013",
+    "IDEMPOTENCY_PURGE_OVERDUE": "django_idempotency.E015",
 }
 _CALLABLES: Final = {"IDEMPOTENCY_SCOPE", "IDEMPOTENCY_KEY_VALIDATOR"}
 
@@ -129,6 +132,34 @@ def check_tables_roll_back(
         for table in store.tables_without_transactions(using=alias)
         if table in tables
     ]
+
+
+@register(Tags.database)
+def check_purge_runs(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn when keys that have expired long ago are still there: no purge has run, or none has come to its end."""
+    if any(map(_problem_of, ("IDEMPOTENCY_PURGE_OVERDUE", "IDEMPOTENCY_TOMBSTONE_TTL"))):
+        return []
+    overdue = {alias: since for alias in databases or () if (since := _overdue_since(alias)) is not None}
+    return [
+        checks.Warning(
+            f"A purge of {alias!r} is overdue: a key that expired at {since.isoformat(timespec='minutes')} still takes "
+            "room, or keeps its response readable.",
+            hint=f"Let manage.py purge_idempotency_keys --database {alias} run often, such as every hour.",
+            id="django_idempotency.W005",
+        )
+        for alias, since in overdue.items()
+    ]
+
+
+def _overdue_since(alias: str) -> datetime | None:
+    if not router.allow_migrate_model(alias, IdempotencyKey):
+        return None
+    try:
+        return backlog.overdue_since(alias, allowed=settings.purge_overdue)
+    except (OperationalError, ProgrammingError):
+        return None  # The table is still to be made: `migrate` runs the checks first.
 
 
 def _problem_of(name: str) -> str | None:

@@ -64,6 +64,11 @@ class Settings:
         return as_timedelta(self._get("IDEMPOTENCY_TOMBSTONE_TTL", timedelta(0)))
 
     @property
+    def purge_overdue(self) -> timedelta:
+        """How late the purge may be before a system check warns: a timedelta, or seconds."""
+        return as_timedelta(self._get("IDEMPOTENCY_PURGE_OVERDUE", timedelta(days=2)))
+
+    @property
     def required(self) -> bool:
         """Whether a guarded endpoint refuses requests without a key."""
         return bool(self._get("IDEMPOTENCY_REQUIRED", False))

@@ -51,13 +51,15 @@ def _is_statuses(value: Any) -> bool:
 _BOOLEAN: Final = Requirement(lambda value: isinstance(value, bool), "True or False")
 _COUNT: Final = Requirement(lambda value: _is_integer(value) and value >= 0, "a whole number, 0 or more")
 _NAMES: Final = Requirement(_is_names, "a collection of names, such as ('Location',)")
+_DURATION: Final = Requirement(
+    lambda value: 0 < _seconds(value) <= _LONGEST.total_seconds(),
+    "a timedelta or a number of seconds, above 0 and up to ten years",
+)
 
 REQUIREMENTS: Final[dict[str, Requirement]] = {
     "required": _BOOLEAN,
-    "ttl": Requirement(
-        lambda value: 0 < _seconds(value) <= _LONGEST.total_seconds(),
-        "a timedelta or a number of seconds, above 0 and up to ten years",
-    ),
+    "ttl": _DURATION,
+    "purge_overdue": _DURATION,
     "tombstone_ttl": Requirement(
         lambda value: 0 <= _seconds(value) <= _LONGEST.total_seconds(),
         "a timedelta or a number of seconds, from 0 to ten years",

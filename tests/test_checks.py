@@ -158,7 +158,7 @@ class TestWaitingIsPossible:
         assert list(run()) == ["django_idempotency.E003"]
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
 class TestTablesRollBack:
     def test_tables_of_these_tests_do(self):
         assert run(tags=[Tags.database], databases=["default"]) == {}

@@ -27,6 +27,7 @@ class TestSettings:
     def test_defaults(self):
         assert conf.settings.ttl == timedelta(hours=24)
         assert conf.settings.tombstone_ttl == timedelta(0)
+        assert conf.settings.purge_overdue == timedelta(days=2)
         assert conf.settings.required is False
         assert conf.settings.wait == 0
         assert conf.settings.methods == {"POST", "PATCH"}
@@ -46,6 +47,7 @@ class TestSettings:
             ("IDEMPOTENCY_TTL", "ttl", 90, timedelta(seconds=90)),
             ("IDEMPOTENCY_TTL", "ttl", 0.5, timedelta(milliseconds=500)),
             ("IDEMPOTENCY_TOMBSTONE_TTL", "tombstone_ttl", 90, timedelta(seconds=90)),
+            ("IDEMPOTENCY_PURGE_OVERDUE", "purge_overdue", 90, timedelta(seconds=90)),
             ("IDEMPOTENCY_REQUIRED", "required", True, True),
             ("IDEMPOTENCY_WAIT", "wait", 2, 2.0),
             ("IDEMPOTENCY_METHODS", "methods", ["PUT"], {"PUT"}),
