@@ -19,7 +19,7 @@ from django_idempotency.exceptions import (
     ResponseExpired,
     ResponseNotStored,
 )
-from django_idempotency.threads import entered, on_thread
+from django_idempotency.threads import entered, named_caller, on_thread
 from django_idempotency.values import Codec, Operation, Outcome, Record, StoredResponse
 
 T = TypeVar("T")
@@ -78,15 +78,20 @@ async def aexecute(
     wait: float = 0.0,
     reruns: int = 0,
 ) -> Outcome[T]:
-    """Do what `execute` does, for a coroutine function: its ORM calls share one thread and one transaction."""
+    """Do what `execute` does, for a coroutine function: its ORM calls share one thread and one transaction.
+
+    Raises:
+        UsageError: Another task's operation is open on the same thread, and with it the same transaction.
+    """
     deadline = time.monotonic() + wait
     while True:
         try:
-            async with entered(store.claimed(operation, using=using)) as claim:
-                if claim.won:
-                    value = await handler()
-                    await on_thread(partial(_settle, claim, codec, value))
-                    return Outcome(value=value, replayed=False)
+            with named_caller():
+                async with entered(store.claimed(operation, using=using)) as claim:
+                    if claim.won:
+                        value = await handler()
+                        await on_thread(partial(_settle, claim, codec, value))
+                        return Outcome(value=value, replayed=False)
         except OperationalError as error:
             if reruns == 0 or not await on_thread(partial(store.is_rerunnable, error, using=using)):
                 raise

@@ -20,6 +20,7 @@ from django_idempotency import batches, claims, signals
 from django_idempotency.conf import settings
 from django_idempotency.exceptions import UsageError
 from django_idempotency.models import IdempotencyKey, IdempotencyKeyQuerySet
+from django_idempotency.threads import callers
 from django_idempotency.values import Operation, Record, StoredResponse
 
 # How often one caller claims anew when the database took its transaction back, or the row expired or vanished.
@@ -75,6 +76,7 @@ def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim
 
     Raises:
         OperationalError: The database failed, or gave up the transaction of the caller.
+        UsageError: Another task's operation is open on this thread's connection.
     """
     alias = using or database()
     owns_transaction = not in_transaction(using=alias)
@@ -82,7 +84,7 @@ def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim
     claim = Claim(operation=operation, using=alias, won=False)
     for _ in range(_CLAIM_ATTEMPTS):
         try:
-            with transaction.atomic(using=alias):
+            with _sole_user(alias), transaction.atomic(using=alias):
                 claim = _claim(operation, alias, renewing=renewing)
                 if claim.won:
                     yield claim
@@ -99,6 +101,24 @@ def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim
         if not renewing:
             break
     yield claim
+
+
+# See Note [Coroutines that share a connection].
+@contextmanager
+def _sole_user(alias: str) -> Iterator[None]:
+    users: list[object] = transaction.get_connection(alias).__dict__.setdefault("_idempotency_users", [])
+    names = callers()
+    if users and users[-1] is not None and users[-1] not in names:
+        raise UsageError(
+            "Another task's operation is open on this thread's database connection, and the two would share one "
+            "transaction. Await one after the other; or give each a thread of its own, outside of a request: "
+            "async with asgiref.sync.ThreadSensitiveContext(): ..."
+        )
+    users.append(names[-1] if names else None)
+    try:
+        yield
+    finally:
+        users.pop()
 
 
 def is_rerunnable(error: OperationalError, *, using: str | None = None) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
 
 from asgiref.sync import sync_to_async
 
@@ -41,6 +42,29 @@ async def entered(block: AbstractContextManager[T]) -> AsyncIterator[T]:
         _, cancelled = await _uncancelled(on_thread(lambda: block.__exit__(None, None, None)))
         if cancelled is not None:
             raise cancelled
+
+
+# Note [Coroutines that share a connection]
+# Within one request, or one plain event loop, all tasks share a thread, hence a connection and its transaction. Two
+# operations that are awaited at the same time would be savepoints of each other: the one that fails would take back
+# what the other was told is kept. So each coroutine that runs an operation has a name, which the operations that it
+# calls inherit by context, and the store refuses an operation inside of one that is none of its callers.
+_callers: Final[ContextVar[tuple[object, ...]]] = ContextVar("callers", default=())
+
+
+@contextmanager
+def named_caller() -> Iterator[None]:
+    """Give this coroutine, and what it calls, a name for the time of the block."""
+    token = _callers.set((*_callers.get(), object()))
+    try:
+        yield
+    finally:
+        _callers.reset(token)
+
+
+def callers() -> tuple[object, ...]:
+    """Return the names of the coroutines that led here, the innermost last; none in code that awaits nothing."""
+    return _callers.get()
 
 
 async def _uncancelled(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledError | None]:

@@ -11,7 +11,13 @@ from django.db import OperationalError, connection, transaction
 from django.db.transaction import atomic
 
 from django_idempotency import claims, store
-from django_idempotency.exceptions import KeyReused, RequestInProgress, ResponseExpired, ResponseNotStored
+from django_idempotency.exceptions import (
+    KeyReused,
+    RequestInProgress,
+    ResponseExpired,
+    ResponseNotStored,
+    UsageError,
+)
 from django_idempotency.execution import aexecute, decide, execute
 from django_idempotency.models import IdempotencyKey
 from django_idempotency.values import Outcome, Record, StoredResponse
@@ -682,3 +688,57 @@ class TestDecide:
         response = StoredResponse(status=204, body=b"")
 
         assert decide(operation(ttl=timedelta(1)), self.record(response=response)) is response
+
+
+@pytest.mark.django_db(transaction=True)
+class TestTasksOnOneThread:
+    def test_another_tasks_open_operation_refuses_this_one(self):
+        entered, ended = asyncio.Event(), asyncio.Event()
+
+        async def first():
+            await sync_to_async(effect)("first")
+            entered.set()
+            await ended.wait()
+            return "first"
+
+        async def second():
+            await entered.wait()
+            try:
+                await aexecute(operation("second"), first, codec=CODEC)
+            finally:
+                ended.set()
+
+        async def both():
+            calls = aexecute(operation("first"), first, codec=CODEC), second()
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+        done, refused = async_to_sync(both)()
+
+        assert done == Outcome(value="first", replayed=False)
+        assert isinstance(refused, UsageError)
+        assert "ThreadSensitiveContext" in str(refused)
+        assert labels() == ["first"]
+
+    def test_refused_one_runs_once_the_other_has_ended(self):
+        async def handler():
+            await sync_to_async(effect)("a")
+            return "a"
+
+        async def in_turn():
+            return [await aexecute(operation(key), handler, codec=CODEC) for key in ("1", "2")]
+
+        assert [outcome.replayed for outcome in async_to_sync(in_turn)()] == [False, False]
+        assert labels() == ["a", "a"]
+
+    def test_operation_inside_of_its_own_caller_runs(self):
+        async def inner():
+            await sync_to_async(effect)("inner")
+            return "inner"
+
+        async def outer():
+            return (await aexecute(operation("inner"), inner, codec=CODEC)).value
+
+        outcome = async_to_sync(aexecute)(operation("outer"), outer, codec=CODEC)
+
+        assert outcome.value == "inner"
+        assert labels() == ["inner"]
