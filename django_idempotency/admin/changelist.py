@@ -12,9 +12,10 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.functional import cached_property
 
+from django_idempotency.admin import windows
 from django_idempotency.admin.filters import ChoiceFilter, WindowPosition
 from django_idempotency.admin.search import find
-from django_idempotency.admin.windows import LISTED_ROWS, Window
+from django_idempotency.admin.windows import Window, count, sorted_after_search
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -32,17 +33,16 @@ class BoundedPaginator(Pages):
 
     @cached_property
     def count(self) -> int:
-        return min(self._counted, LISTED_ROWS)
+        return min(self._counted, windows.LISTED_ROWS)
 
     @property
     def is_cut(self) -> bool:
         """Tell whether there are more rows than pages."""
-        return self._counted > LISTED_ROWS
+        return self._counted > windows.LISTED_ROWS
 
     @cached_property
     def _counted(self) -> int:
-        keys = cast("IdempotencyKeyQuerySet", self.object_list)
-        return keys.order_by().values("pk")[: LISTED_ROWS + 1].count()
+        return count(cast("IdempotencyKeyQuerySet", self.object_list))
 
 
 class KeyChangeList(ChangeList):
@@ -56,15 +56,11 @@ class KeyChangeList(ChangeList):
         before = _moment(request.GET.get(WindowPosition.parameter_name))
         needs_window = before is not None or self.has_active_filters
         if self.query:
-            found = find(
-                self.root_queryset,
-                self.query.strip(),
-                at_most=LISTED_ROWS,
-                request=request,
-                site=self.model_admin.admin_site,
-            )
-            keys = found.narrow(keys) if found.ids is None else keys.filter(pk__in=found.ids)
-            needs_window = found.ids is None
+            found = find(self.root_queryset, self.query.strip(), request=request, site=self.model_admin.admin_site)
+            keys = found.narrow(keys)
+            needs_window = found.is_cut
+            if not found.is_cut:
+                keys = keys.order_by(*sorted_after_search(*keys.query.order_by))
         self.window = Window.of(self._bounded(), before=before) if needs_window else None
         return self.window.narrow(keys) if self.window else keys
 
@@ -77,7 +73,7 @@ class KeyChangeList(ChangeList):
         """Return the address of what is not on these pages, from where they end, or None if they hold everything."""
         end = self.window.after if self.window else None
         if self.paginator.is_cut:
-            end = self.queryset.values_list("expires", flat=True)[LISTED_ROWS - 1]
+            end = self.queryset.values_list("expires", flat=True)[windows.LISTED_ROWS - 1]
         return None if end is None else self._at(end)
 
     @cached_property

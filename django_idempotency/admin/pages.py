@@ -34,7 +34,7 @@ class IdempotencyKeyAdmin(Views):
 
     list_display = ("short_key", "owner", "operation", "answer", "state", "created_at", "expires_at", "size")
     list_filter = (StateFilter, StatusFilter, MethodFilter, CreatedFilter, WindowPosition)
-    list_per_page = 50
+    list_per_page = 25
     ordering = ("-expires",)
     sortable_by = ("expires_at",)
     paginator = BoundedPaginator

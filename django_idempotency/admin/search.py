@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from django_idempotency.admin import windows
 from django_idempotency.admin.users import scopes_of
 
 if TYPE_CHECKING:
@@ -22,23 +23,19 @@ Narrow = Callable[["IdempotencyKeyQuerySet"], "IdempotencyKeyQuerySet"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """How to select the rows that were asked for: by `narrow`, and by `ids` as well, unless they are too many."""
+    """How to select the rows that were asked for, and whether they are more than can be listed."""
 
     narrow: Narrow
-    ids: list[uuid.UUID] | None
+    is_cut: bool
 
 
-def find(keys: IdempotencyKeyQuerySet, term: str, *, at_most: int, request: HttpRequest, site: AdminSite) -> Found:
+def find(keys: IdempotencyKeyQuerySet, term: str, *, request: HttpRequest, site: AdminSite) -> Found:
     """Find those of *keys* that are spelled *term*; if there are none, that with this digest, or this scope or user."""
     for narrow in _ways(term, request=request, site=site):
-        # Note [A search never walks another index]
-        # A database that is asked for the rows of a scope in the order of their expiry may walk all rows in that order
-        # until it has met enough of the scope's, which may be fewer than it waits for. So it is asked for the primary
-        # keys alone, in no order, and then for these rows.
-        ids = list(narrow(keys).order_by().values_list("pk", flat=True)[: at_most + 1])
-        if ids:
+        number = windows.count(narrow(keys))
+        if number:
             break
-    return Found(narrow=narrow, ids=ids if len(ids) <= at_most else None)
+    return Found(narrow=narrow, is_cut=number > windows.LISTED_ROWS)
 
 
 def _ways(term: str, *, request: HttpRequest, site: AdminSite) -> Iterator[Narrow]:

@@ -7,16 +7,19 @@ window: a fixed number of rows in the order of their expiry. The page says so, a
 
 from __future__ import annotations
 
-from bisect import bisect
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from django.db.models.functions import Coalesce
+
 if TYPE_CHECKING:
+    from django.db.models.expressions import OrderBy
+
     from django_idempotency.models import IdempotencyKey, IdempotencyKeyQuerySet
 
 # How many rows a window has, and how many of those that are found can be paged through.
-WINDOW_ROWS: Final = 50_000
+WINDOW_ROWS: Final = 20_000
 LISTED_ROWS: Final = 1_000
 
 
@@ -49,20 +52,31 @@ class Window:
         return keys if self.after is None else keys.filter(expires__gt=self.after)
 
 
-def neighbours(keys: IdempotencyKeyQuerySet, key: IdempotencyKey, *, number: int) -> IdempotencyKeyQuerySet:
-    """Return at most *number* keys of *key*'s scope that expire before it, and as many that expire after it.
+def count(keys: IdempotencyKeyQuerySet) -> int:
+    """Return how many *keys* there are, up to one more than can be listed."""
+    return keys.order_by().values("pk")[: LISTED_ROWS + 1].count()
 
-    Where a scope has more keys than can be listed, only those in the windows on both sides are found.
+
+# Note [A search walks no other index]
+# A database that is asked for a scope's rows in the order of their expiry may walk all rows in that order until it has
+# met as many of the scope's as it was asked for, which may be more than there are. So few rows are put in order by an
+# expression that no index has: they are fetched, and then sorted.
+def sorted_after_search(*names: str) -> list[OrderBy | str]:
+    """Spell an order, such as `-expires`, so that no index serves it."""
+    expiry = Coalesce("expires", "created")
+    return [{"expires": expiry.asc(), "-expires": expiry.desc()}.get(name, name) for name in names]
+
+
+def neighbours(keys: IdempotencyKeyQuerySet, key: IdempotencyKey, *, number: int) -> list[IdempotencyKey]:
+    """Return at most *number* keys of *key*'s scope that expire after it, and as many that expire before it.
+
+    The last to expire comes first. Where a scope has more keys than can be listed, a window is searched for them.
     """
-    others = keys.filter(scope=key.scope).exclude(pk=key.pk)
-    places = list(others.order_by().values_list("expires", "pk")[: LISTED_ROWS + 1])
-    if len(places) > LISTED_ROWS:
-        near = Window.around(keys, key.expires).narrow(others).values_list("expires", "pk")
-        places = [
-            *near.filter(expires__lte=key.expires).order_by("-expires")[:number],
-            *near.filter(expires__gt=key.expires).order_by("expires")[:number],
-        ]
-    places.sort()
-    middle = bisect(places, (key.expires, key.pk))
-    chosen = places[max(0, middle - number) : middle + number]
-    return keys.filter(pk__in=[pk for _expires, pk in chosen]).order_by("-expires")
+    others = keys.filter(scope=key.scope)
+    ascending, descending = sorted_after_search("expires", "-expires")
+    if count(others) > LISTED_ROWS:
+        others = Window.around(keys, key.expires).narrow(others)
+        ascending, descending = "expires", "-expires"
+    later = others.filter(expires__gt=key.expires).order_by(ascending)[:number]
+    earlier = others.filter(expires__lte=key.expires).exclude(pk=key.pk).order_by(descending)[:number]
+    return [*reversed(later), *earlier]

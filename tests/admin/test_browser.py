@@ -60,7 +60,7 @@ class TestBrowser:
         root.prefer(scheme)
         root.open(LIST)
 
-        assert len(root.find_all(RESULTS)) == 50
+        assert len(root.find_all(RESULTS)) == 25
         assert "The first 1000 are listed." in root.text()
         assert root.visible(".idempotency-chart > svg") == 2
         assert root.colour(".idempotency-axis text", "fill") == root.colour("body", "color")

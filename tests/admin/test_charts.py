@@ -120,6 +120,18 @@ class TestTally:
 
         assert [part.total() for part in by_hour.counts[-3:]] == [1, 1, 0]
 
+    @pytest.mark.parametrize("zone", ["Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns", "Europe/Berlin"])
+    def test_parts_are_those_of_the_local_clock(self, zone):
+        with timezone.override(zone):
+            hour, day = hours(NOW).starts[-3], days(NOW).starts[-3]
+            for start in (hour, day):
+                self.create(start, start - timedelta(microseconds=1))
+
+            by_hour, by_day = tallies()
+
+        assert [part.total() for part in by_hour.counts[-4:]] == [1, 1, 0, 0]
+        assert [part.total() for part in by_day.counts[-4:-2]] == [1, 1]
+
     def test_what_is_older_is_not_counted(self):
         self.create(NOW - 40 * DAY, ttl=90 * DAY)
         self.create(NOW - 2 * DAY, ttl=90 * DAY)
@@ -185,7 +197,7 @@ class TestEstimate:
         original = IdempotencyKey.objects.all().__class__.annotate
 
         def annotate(self, *args, **kwargs):
-            if "place" in kwargs:
+            if "hour" in kwargs:
                 read.append(self.count())
             return original(self, *args, **kwargs)
 

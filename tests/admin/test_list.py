@@ -182,7 +182,7 @@ def page(client: Any, query: str = "") -> str:
 class TestBoundedPaginator:
     @pytest.fixture(autouse=True)
     def few(self, monkeypatch):
-        monkeypatch.setattr("django_idempotency.admin.changelist.LISTED_ROWS", 5)
+        monkeypatch.setattr("django_idempotency.admin.windows.LISTED_ROWS", 5)
         monkeypatch.setattr(IdempotencyKeyAdmin, "list_per_page", 2)
 
     def test_no_more_is_counted_than_is_listed(self, root):
