@@ -23,7 +23,7 @@ class IdempotencyKeyQuerySet(models.QuerySet["IdempotencyKey"]):
     """Keys by what they are at a moment; *now* defaults to the current time."""
 
     def expired(self, now: datetime | None = None) -> IdempotencyKeyQuerySet:
-        """Select the keys whose requests may run again, and which the purge may delete."""
+        """Select the keys that answer no retries any more: their requests may run again, once past any tombstone."""
         return self.filter(expires__lte=now or timezone.now())
 
     def unexpired(self, now: datetime | None = None) -> IdempotencyKeyQuerySet:
@@ -46,8 +46,8 @@ class IdempotencyKeyQuerySet(models.QuerySet["IdempotencyKey"]):
 class IdempotencyKey(models.Model):
     """One remembered operation: it exists if and only if the operation's effects are committed.
 
-    Rows are written by the store alone, and change once: from claimed to completed, in one transaction with the
-    effects. Nobody else ever sees the state in between.
+    Rows are written by the store alone. A row is claimed and completed in one transaction with the effects, so that
+    nobody else ever sees the state in between. Until it expires, nothing changes it but a person, in the admin.
     """
 
     id = models.UUIDField(primary_key=True, editable=False, help_text="Digest of namespace, scope and key.")

@@ -1,6 +1,7 @@
 """What those who watch can see: a signal for each outcome, and a line in the `django_idempotency` log.
 
-Neither holds a key or a body. An operation is named by its digest, which is the primary key of its row.
+The log holds neither keys nor bodies: it names an operation by its digest, which is the primary key of its row.
+Receivers get the operation itself, with its key and scope, and no body.
 """
 
 from __future__ import annotations
