@@ -146,7 +146,7 @@ def _count(keys: IdempotencyKeyQuerySet, spans: Sequence[Span]) -> list[Tally]:
 
 
 # Some zones are a part of an hour away from UTC. MariaDB knows no zone at all unless its tables of them are filled.
-def _shifted(shift: timedelta) -> F | ExpressionWrapper:
+def _shifted(shift: timedelta) -> F | ExpressionWrapper[Any]:
     return ExpressionWrapper(F("created") + shift, output_field=DateTimeField()) if shift else F("created")
 
 
