@@ -14,7 +14,7 @@ from django_idempotency.values import Outcome
 from tests.gate import pass_gate
 from tests.operations import expire_keys, labels
 from tests.purge.keys import HOUR, keys, names, responses
-from tests.purge.test_purge import run
+from tests.purge.test_purge import impatient, run
 from tests.threads import together
 
 DAY = timedelta(days=1)
@@ -116,8 +116,8 @@ class TestPurge:
         assert (purge().rows, len(names())) == (0, 3)
 
     def test_keys_whose_answer_was_never_stored_hide_no_other(self):
-        keys(3, ago=2 * HOUR)
-        keys(3, ago=HOUR, body=None)
+        keys(3, ago=20 * HOUR)
+        keys(3, ago=5 * HOUR, body=None)
 
         assert purge().erased == 3
 
@@ -209,7 +209,8 @@ class TestPurgeAtTheSameTime:
             with gate:
                 return purge(batch_size=2)
 
-        _, purged = together([hold, during])
+        with impatient():
+            _, purged = together([hold, during])
 
         assert (purged.erased, purged.left, purged.finished) == (3, 1, False)
         assert responses() == 2
