@@ -46,11 +46,15 @@ def run_and_fail():
     raise HandlerError
 
 
-@pytest.fixture(params=["own", "nested"], ids=["own transaction", "nested"])
-def surroundings(request, django_db_setup):
+@pytest.fixture(
+    params=[
+        pytest.param(False, id="own transaction", marks=pytest.mark.django_db(transaction=True)),
+        pytest.param(True, id="nested", marks=pytest.mark.django_db),
+    ]
+)
+def surroundings(request):
     """Run the test without a transaction around it, or inside of one."""
-    request.getfixturevalue("transactional_db" if request.param == "own" else "db")
-    return request.param
+    assert connection.in_atomic_block == request.param
 
 
 @pytest.mark.usefixtures("surroundings")
@@ -193,19 +197,6 @@ class TestClaimed:
 
         assert run("b").won
 
-    @pytest.mark.django_db(databases=["default", "other"])
-    def test_other_alias_is_another_memory(self):
-        run()
-
-        with store.claimed(operation(), using="other") as claim:
-            effect("b", using="other")
-            claim.settle(RESPONSE)
-
-        assert claim.won
-        assert labels() == ["a"]
-        assert labels("other") == ["b"]
-        assert IdempotencyKey.objects.using("other").completed().count() == 1
-
 
 @pytest.mark.django_db(transaction=True)
 class TestClaimedInItsOwnTransaction:
@@ -218,6 +209,19 @@ class TestClaimedInItsOwnTransaction:
 
         assert (first.won, inside) == (True, True)
         assert (second.won, outside) == (False, False)
+
+    @pytest.mark.django_db(transaction=True, databases=["default", "other"])
+    def test_other_alias_is_another_memory(self):
+        run()
+
+        with store.claimed(operation(), using="other") as claim:
+            effect("b", using="other")
+            claim.settle(RESPONSE)
+
+        assert claim.won
+        assert labels() == ["a"]
+        assert labels("other") == ["b"]
+        assert IdempotencyKey.objects.using("other").completed().count() == 1
 
     def test_nothing_is_visible_before_the_commit(self):
         with store.claimed(operation()) as claim:
