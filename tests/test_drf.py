@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -35,7 +36,8 @@ class Charges(IdempotencyMixin, APIView):
 
 def view(**attributes):
     """Return a view with these methods and attributes beside those of `Charges`."""
-    return type("View", (Charges,), attributes).as_view()
+    kind: Any = type("View", (Charges,), attributes)
+    return kind.as_view()
 
 
 def is_replay(response):
@@ -84,7 +86,12 @@ class TestQuestions:
 
     def test_wait_is_asked(self):
         asked = []
-        send(view(get_idempotency_wait=lambda self, request: asked.append(request) or 0.0), key="k")
+
+        def wait(self, request):
+            asked.append(request)
+            return 0.0
+
+        send(view(get_idempotency_wait=wait), key="k")
 
         assert len(asked) == 1
 
@@ -236,7 +243,7 @@ class TestFinalizedOnce:
 
     def test_browsable_api_is_replayed(self):
         charges = view(renderer_classes=[JSONRenderer, BrowsableAPIRenderer])
-        user = UserFactory()
+        user = UserFactory.create()
 
         first, retry = (send(charges, key="k", user=user, headers={"Accept": "text/html"}) for _ in range(2))
 

@@ -1,5 +1,6 @@
 """Tombstones: at its expiry a key loses its response; it goes itself IDEMPOTENCY_TOMBSTONE_TTL later."""
 
+import json
 import time
 from datetime import timedelta
 
@@ -74,6 +75,27 @@ class TestRetry:
 
         assert run("b") == Outcome(value="b", replayed=False)
         assert labels() == ["a", "b"]
+
+
+@pytest.mark.django_db
+class TestRetryOverHttp:
+    @pytest.mark.parametrize("purged", [False, True], ids=["before the purge", "after it"])
+    @pytest.mark.parametrize("path", ["/keyed/", "/keyed-drf/"])
+    def test_expired_response_is_refused_with_409(self, client, path, purged):
+        def post():
+            script = json.dumps([["effect", "a"], ["respond", "secret"]])
+            return client.post(path, headers={"Idempotency-Key": "key", "X-Script": script})
+
+        first = post()
+        expire_keys()
+        if purged:
+            purge()
+        retry = post()
+
+        assert (first.status_code, retry.status_code) == (200, 409)
+        assert "has expired, and it will not run again" in retry.json()["detail"]
+        assert "Retry-After" not in retry
+        assert labels() == ["a"]
 
 
 @pytest.mark.django_db

@@ -1,0 +1,54 @@
+"""What a type checker makes of the guards on views and of the protocol; nothing here is run."""
+
+from typing import Any, assert_type
+
+from django.http import HttpRequest, HttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from django_idempotency.decorators import idempotent
+from django_idempotency.drf import IdempotencyMixin
+from django_idempotency.execution import aexecute, execute
+from django_idempotency.values import Codec, Operation, Outcome
+
+
+@idempotent
+def bare(request: HttpRequest, account: int = 1) -> HttpResponse:
+    return HttpResponse()
+
+
+@idempotent(required=True, wait=5.0, methods=("POST",))
+async def configured(request: HttpRequest, account: int) -> HttpResponse:
+    return HttpResponse()
+
+
+class Decorated(APIView):
+    @idempotent(ttl=3600)
+    def post(self, request: Request) -> Response:
+        return Response()
+
+
+class Mixed(IdempotencyMixin, APIView):
+    idempotency_required = True
+
+    def get_idempotency_scope(self, request: Request) -> str:
+        return super().get_idempotency_scope(request)
+
+
+async def guards(request: HttpRequest, drf_request: Request) -> None:
+    assert_type(bare(request, account=2), HttpResponse)
+    assert_type(await configured(request, 2), HttpResponse)
+    assert_type(Decorated().post(drf_request), Response)
+    assert_type(Mixed().get_idempotency_key(drf_request), str | None)
+    bare(request, account="2")  # type: ignore[arg-type]  # the signature is kept
+    idempotent(requierd=True)  # type: ignore[call-overload]  # no such argument
+
+
+async def protocol(operation: Operation, codec: Codec[int], answer: Any) -> None:
+    async def coroutine() -> int:
+        return 1
+
+    assert_type(execute(operation, lambda: 1, codec=codec), Outcome[int])
+    assert_type(await aexecute(operation, coroutine, codec=codec), Outcome[int])
+    assert_type(execute(operation, lambda: 1, codec=codec).value, int)
