@@ -10,6 +10,9 @@ from django_idempotency.checks import SETTING_IDS
 from django_idempotency.requirements import REQUIREMENTS
 from tests.test_requirements import ACCEPTED, REFUSED
 
+# Django's own checks ask SQLite what it can do, on every alias.
+pytestmark = pytest.mark.django_db(databases=["default", "other"])
+
 NAMES = {name: name.removeprefix("IDEMPOTENCY_").lower() for name in SETTING_IDS}
 
 

@@ -9,6 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client, override_settings
 from django.urls import re_path
 from rest_framework.exceptions import PermissionDenied
+from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 from rest_framework.response import Response
@@ -182,6 +183,21 @@ class TestPermissionThatReadsTheBody:
 
         assert [answer.status_code for answer in answers] == [201, 201, 409]
         assert [is_replay(answer) for answer in answers] == [False, True, False]
+        assert labels() == ["a"]
+
+    def test_parser_that_consumes_the_stream(self, charges):
+        class Consuming(BaseParser):
+            media_type = "application/json"
+
+            def parse(self, stream, media_type=None, parser_context=None):
+                return json.loads(stream.read())
+
+        consuming = view(permission_classes=charges.cls.permission_classes, parser_classes=[Consuming])
+        bodies = (b'{"amount": 1.5, "b": 2}', b'{"b":2,"amount":1.50}', b'{"amount": 1.6, "b": 2}')
+
+        answers = [send(consuming, key="k", body=body) for body in bodies]
+
+        assert [answer.status_code for answer in answers] == [201, 201, 409]
         assert labels() == ["a"]
 
     def test_uploads_stay_uploads(self, charges):

@@ -9,7 +9,7 @@ from django.db.transaction import atomic
 from django.test import TestCase
 from django.utils import timezone
 
-from django_idempotency import claims, store
+from django_idempotency import batches, claims, store
 from django_idempotency.exceptions import UsageError
 from django_idempotency.models import IdempotencyKey
 from django_idempotency.values import StoredResponse
@@ -243,6 +243,35 @@ class TestClaimedInItsOwnTransaction:
         monkeypatch.setitem(claims.CLAIMERS, engine, claim)
 
         assert run().won
+
+    @pytest.mark.parametrize("times", [1, 3])
+    def test_batch_that_the_database_takes_back_is_made_again(self, monkeypatch, times):
+        run()
+        expire_keys()
+        delete, taken_back = batches.delete, [OperationalError(1213, "Deadlock")] * times
+
+        def delete_at_last(*args):
+            if taken_back:
+                raise taken_back.pop()
+            return delete(*args)
+
+        monkeypatch.setattr(batches, "delete", delete_at_last)
+        ids = list(IdempotencyKey.objects.values_list("pk", flat=True))
+
+        assert store.delete_expired(ids, by=timezone.now(), using="default") == 1
+        assert not IdempotencyKey.objects.exists()
+
+    def test_batch_that_fails_otherwise_is_told(self, monkeypatch):
+        def fail_to_delete(*args):
+            raise OperationalError(2006, "Server has gone away")
+
+        monkeypatch.setattr(batches, "delete", fail_to_delete)
+        run()
+        expire_keys()
+        ids = list(IdempotencyKey.objects.values_list("pk", flat=True))
+
+        with pytest.raises(OperationalError, match="gone away"):
+            store.delete_expired(ids, by=timezone.now(), using="default")
 
     def test_claim_that_the_database_takes_back_too_often_is_lost(self, engine, monkeypatch):
         attempts = []

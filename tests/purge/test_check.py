@@ -78,6 +78,7 @@ class TestCheck:
         assert warnings("default") == []
         assert len(warnings("default", "other")) == 1
 
+    @pytest.mark.django_db(databases=["default", "other"])  # Django's own checks ask SQLite, on every alias.
     def test_nothing_is_asked_without_a_database(self):
         keys(1, ago=49 * HOUR)
 
