@@ -18,6 +18,8 @@ from tests.server import GUNICORN, UVICORN, Server, running
 
 SERVER_VERSION = pytest.StashKey[str]()
 LOG_START = pytest.StashKey[dict[str, int]]()
+# Programs that are needed besides Python, each asked for by name: TEST_TOOLS=node,sphinx.
+TOOLS = frozenset({"mount", "node", "pgbouncer", "sphinx"})
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "deselected")
 
 
@@ -30,32 +32,39 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what is marked for other engines, or for brokers, if these were not asked for.
+    """Deselect what is marked for other engines, or for brokers or tools, if these were not asked for.
 
-    To skip it would hide an engine.
+    To skip it would hide an engine. A tool that is asked for and missing makes its tests fail.
     """
     kind = engines.asked_for()
     with_brokers = config.getoption("--brokers")
+    tools = set(filter(None, os.environ.get("TEST_TOOLS", "").split(",")))
+    if unknown := tools - TOOLS:
+        raise pytest.UsageError(f"TEST_TOOLS: unknown tool {unknown}; known are {', '.join(sorted(TOOLS))}")
     chosen: list[pytest.Item] = []
     others: list[pytest.Item] = []
     for item in items:
-        names = {name for marker in item.iter_markers("engine") for name in marker.args}
+        names = names_in(item, "engine")
         if unknown := names - {engine.kind for engine in engines.ENGINES.values()}:
             message = f"{item.nodeid}: unknown engine {unknown}"
             raise pytest.UsageError(message)
-        wanted = (not names or kind in names) and (with_brokers or not brokers_of(item))
+        needed = names_in(item, "tool")
+        if unknown := needed - TOOLS:
+            message = f"{item.nodeid}: unknown tool {unknown}"
+            raise pytest.UsageError(message)
+        wanted = (not names or kind in names) and (with_brokers or not names_in(item, "broker")) and needed <= tools
         (chosen if wanted else others).append(item)
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = chosen
-    for name in sorted({name for item in items for name in brokers_of(item)}):
+    for name in sorted({name for item in items for name in names_in(item, "broker")}):
         if not BROKERS[name].answers():
             pytest.exit(f"cannot reach {name} at {BROKERS[name].url}", returncode=3)
 
 
-def brokers_of(item: pytest.Item) -> set[str]:
-    """Return the names of the brokers that a test needs."""
-    return {name for marker in item.iter_markers("broker") for name in marker.args}
+def names_in(item: pytest.Item, name: str) -> set[str]:
+    """Return all arguments of a test's markers called *name*."""
+    return {argument for marker in item.iter_markers(name) for argument in marker.args}
 
 
 def pytest_report_header() -> str:
