@@ -9,20 +9,17 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit
 
 import nats
-from django.db import connections
-from django.db.utils import ConnectionHandler
-from environ import Env
 from kombu import Connection
 
 from tests.brokers import BROKERS, PATIENCE
+from tests.databases import another, count, url_of
 from tests.gate import Gate
 
 ROOT = Path(__file__).parent.parent.parent
@@ -91,13 +88,7 @@ class Example:
 
     def count(self, table: str) -> int:
         """Count the rows of a table."""
-        connection = ConnectionHandler({"default": Env.db_url_config(self.database_url)})["default"]
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(f"SELECT COUNT(*) FROM {table}")
-                return int(cursor.fetchone()[0])
-        finally:
-            connection.close()
+        return count(self.database_url, table)
 
     @property
     def log(self) -> str:
@@ -126,23 +117,9 @@ class Example:
 @contextmanager
 def database() -> Iterator[tuple[str, int]]:
     """Yield the URL of a migrated database, beside the one under test, and the number of an account in it."""
-    connection = connections["default"]
-    name = f"{connection.settings_dict['NAME']}_example"
-    with ExitStack() as stack:
-        if connection.vendor == "sqlite":
-            database_url = f"sqlite:///{name}"
-        else:
-            execute(f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name}")
-            stack.callback(execute, f"DROP DATABASE {name}")
-            database_url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
+    with another("example") as name:
+        database_url = url_of(name)
         yield database_url, int(run("-c", f"import django; django.setup(){MAKE_ACCOUNT}", database_url=database_url))
-
-
-def execute(*statements: str) -> None:
-    """Execute statements that no database must be open for."""
-    with connections["default"]._nodb_cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
 
 
 def run(*arguments: str, database_url: str) -> str:

@@ -19,7 +19,8 @@ from pytest_django import DjangoDbBlocker
 
 from tests import server
 from tests.brokers import PATIENCE
-from tests.jobs.example import ROOT, execute
+from tests.databases import another
+from tests.jobs.example import ROOT
 
 # On SQLite, the duplicate waits for the first one.
 pytestmark = [pytest.mark.django_db, pytest.mark.engine("postgresql", "mariadb")]
@@ -68,12 +69,9 @@ class Project:
 
 @pytest.fixture
 def project(engine: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Project]:
-    name = f"{connections['default'].settings_dict['NAME']}_tasks"
     with ExitStack() as stack:
         stack.enter_context(django_db_blocker.unblock())
-        execute(f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name}")
-        stack.callback(execute, f"DROP DATABASE {name}")
-        project = Project(name)
+        project = Project(stack.enter_context(another("tasks")))
         stack.callback(project.connection.close_all)
         project.run("migrate", "--run-syncdb", "--verbosity=0")
         yield project
