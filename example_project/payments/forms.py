@@ -1,11 +1,11 @@
 """What the plain Django views read."""
 
-import json
 from decimal import Decimal
 
 from django import forms
 from django.http import HttpRequest
 
+from example_project.bodies import read
 from example_project.payments.models import Account
 
 
@@ -35,12 +35,3 @@ class DonationForm(forms.Form):
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(read(request))
         self.fields["account"].queryset = Account.objects.visible_to(request.user)  # type: ignore[attr-defined]  # a ModelChoiceField
-
-
-def read(request: HttpRequest) -> dict[str, object]:
-    """Parse a JSON object; anything else has no fields."""
-    try:
-        data = json.loads(request.body)
-    except ValueError:
-        return {}
-    return data if isinstance(data, dict) else {}
