@@ -7,10 +7,13 @@ SECRET_KEY       must be set when DEBUG is false
 ALLOWED_HOSTS    comma-separated
 ORDERS_URL       amqp://… or nats://…: where `manage.py consume_orders` finds orders
 CELERY_BROKER_URL
+BANK_URL         where the shop finds the bank, which is another process: see example_project/bank/
+BANK_TOKEN       what the shop shows to it
 """
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import environ
 
@@ -68,18 +71,25 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # IMMEDIATE takes the write lock when a transaction begins. A deferred one takes it at its first
-    # write, and when it has read before, it can't wait for another writer: "database is locked",
-    # whatever the timeout. WAL lets readers go on meanwhile.
-    DATABASES["default"].setdefault("OPTIONS", {}).update(
-        transaction_mode="IMMEDIATE",
-        timeout=30,
-        init_command="PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-    )
-else:
-    DATABASES["default"].update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)
+
+def database(variable: str, path: Path) -> dict[str, Any]:
+    """Return the settings of the database whose URL the environment's *variable* has, else a file at *path*."""
+    config: dict[str, Any] = env.db(variable, default=f"sqlite:///{path}")
+    if config["ENGINE"] == "django.db.backends.sqlite3":
+        # IMMEDIATE takes the write lock when a transaction begins. A deferred one takes it at its first
+        # write, and when it has read before, it can't wait for another writer: "database is locked",
+        # whatever the timeout. WAL lets readers go on meanwhile.
+        config.setdefault("OPTIONS", {}).update(
+            transaction_mode="IMMEDIATE",
+            timeout=30,
+            init_command="PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        )
+    else:
+        config.update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)
+    return config
+
+
+DATABASES = {"default": database("DATABASE_URL", BASE_DIR / "db.sqlite3")}
 
 # A retry may come this long after the first request. Other IDEMPOTENCY_* settings: the README.
 IDEMPOTENCY_TTL = timedelta(hours=24)
@@ -113,6 +123,10 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Orders that come as messages, and background jobs: see example_project/orders/.
 ORDERS_URL = env.str("ORDERS_URL", default="amqp://guest:guest@127.0.0.1:5672//")
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="amqp://guest:guest@127.0.0.1:5672//")
+
+# The payment service of the shop, example_project/shop/: the bank, a project of its own.
+BANK_URL = env.str("BANK_URL", default="http://127.0.0.1:8100")
+BANK_TOKEN = env.str("BANK_TOKEN", default="for-development-only")
 
 # Set by `manage.py demo` for the server that it starts: see example_project/demo/crash.py.
 DEMO_CRASH_DIRECTORY = env.str("DEMO_CRASH_DIRECTORY", default="")

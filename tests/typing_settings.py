@@ -3,4 +3,4 @@
 from example_project.settings import *  # noqa: F403
 from example_project.settings import INSTALLED_APPS as EXAMPLE
 
-INSTALLED_APPS = [*EXAMPLE, "tests.app", "tests.docs.payments"]
+INSTALLED_APPS = [*EXAMPLE, "example_project.bank", "tests.app", "tests.docs.payments"]
