@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from django_idempotency import backlog, store
+from django_idempotency import backlog, changes, store
 from django_idempotency.batches import HAS_RESPONSE
 from django_idempotency.conf import as_timedelta, settings
 from django_idempotency.exceptions import UsageError
@@ -156,7 +156,7 @@ class _Run:
 
     def delete(self, *, by: datetime) -> None:
         for ids in self._batches(backlog.deletable(self.using, by=by, size=self.page_size)):
-            deleted = store.delete_expired(ids, by=by, using=self.using)
+            deleted = changes.delete_expired(ids, by=by, using=self.using)
             self._report(deleted=deleted, left=len(ids) - deleted)
 
     def erase(self, *, since: datetime, by: datetime) -> None:
@@ -172,7 +172,7 @@ class _Run:
         erased = 0
         for pause in (0.0, *_ERASE_PAUSES):
             time.sleep(pause)
-            erased += store.erase_expired(ids, by=by, using=self.using)
+            erased += changes.erase_expired(ids, by=by, using=self.using)
             if erased == len(ids) or not held.exists():
                 return erased, False
         return erased, True
@@ -189,7 +189,7 @@ class _Run:
 
     def _batch_size(self) -> int:
         rows_left = self.batch_size if self.max_rows is None else self.max_rows - self.purged.rows
-        return min(self.batch_size, rows_left, store.max_batch_size(using=self.using))
+        return min(self.batch_size, rows_left, changes.max_batch_size(using=self.using))
 
     def _goes_on(self) -> bool:
         """Sleep between two batches, and tell whether another one may follow."""

@@ -9,7 +9,7 @@ from django.db.transaction import atomic
 from django.test import TestCase
 from django.utils import timezone
 
-from django_idempotency import batches, claims, store
+from django_idempotency import batches, changes, claims, store
 from django_idempotency.exceptions import UsageError
 from django_idempotency.models import IdempotencyKey
 from django_idempotency.values import StoredResponse
@@ -258,7 +258,7 @@ class TestClaimedInItsOwnTransaction:
         monkeypatch.setattr(batches, "delete", delete_at_last)
         ids = list(IdempotencyKey.objects.values_list("pk", flat=True))
 
-        assert store.delete_expired(ids, by=timezone.now(), using="default") == 1
+        assert changes.delete_expired(ids, by=timezone.now(), using="default") == 1
         assert not IdempotencyKey.objects.exists()
 
     def test_batch_that_fails_otherwise_is_told(self, monkeypatch):
@@ -271,7 +271,7 @@ class TestClaimedInItsOwnTransaction:
         ids = list(IdempotencyKey.objects.values_list("pk", flat=True))
 
         with pytest.raises(OperationalError, match="gone away"):
-            store.delete_expired(ids, by=timezone.now(), using="default")
+            changes.delete_expired(ids, by=timezone.now(), using="default")
 
     def test_claim_that_the_database_takes_back_too_often_is_lost(self, engine, monkeypatch):
         attempts = []

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from django_idempotency import store
+from django_idempotency import changes
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -60,7 +60,7 @@ EXPIRE: Final = Action(
         "%d keys were left as they are: they had expired before, are gone, or are in use.",
         number,
     ),
-    run=store.forgotten,
+    run=changes.forgotten,
 )
 ERASE: Final = Action(
     name="erase",
@@ -79,7 +79,7 @@ ERASE: Final = Action(
         "%d keys were left as they are: they had no stored response, are gone, or are in use.",
         number,
     ),
-    run=store.erased,
+    run=changes.erased,
 )
 ACTIONS: Final[Sequence[Action]] = (EXPIRE, ERASE)
 

@@ -1,0 +1,106 @@
+"""What the purge and people change of keys that are there: each function is named for what it promises."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.db import OperationalError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from django_idempotency import batches, signals
+from django_idempotency.conf import settings
+from django_idempotency.models import IdempotencyKey, IdempotencyKeyQuerySet
+from django_idempotency.store import database, is_rerunnable
+
+# How often one batch is tried when the database takes its transaction back.
+_BATCH_ATTEMPTS: Final = 4
+
+
+def delete_expired(ids: Sequence[UUID], *, by: datetime, using: str) -> int:
+    """Delete these keys, but for those that did not expire *by* then or that another transaction holds.
+
+    In a transaction of its own, which waits for nobody. Returns how many went.
+
+    Raises:
+        RuntimeError: A transaction of the caller's is open.
+    """
+    deleted = _change(batches.delete, IdempotencyKey.objects.using(using).expired(by), ids)
+    if deleted:
+        signals.purged.report(None, count=deleted)
+    return deleted
+
+
+def erase_expired(ids: Sequence[UUID], *, by: datetime, using: str) -> int:
+    """Take the stored responses from these keys, and keep the keys; with the exceptions of `delete_expired`."""
+    return _change(batches.erase, IdempotencyKey.objects.using(using).expired(by).filter(batches.HAS_RESPONSE), ids)
+
+
+def max_batch_size(*, using: str) -> int:
+    """Return how many keys one statement can name; some more parameters have room."""
+    max_params = transaction.get_connection(using).features.max_query_params
+    return sys.maxsize if max_params is None else max_params - 10
+
+
+@contextmanager
+def forgotten(ids: Sequence[UUID]) -> Iterator[list[IdempotencyKey]]:
+    """Let these keys expire together with what the block writes, or not at all: their requests may run again.
+
+    Yield the keys, locked; left out are those that have expired before, and those that another transaction holds.
+    """
+    end = timezone.now() - settings.tombstone_ttl
+    with _changed(IdempotencyKey.objects.using(database()).unexpired(end), ids, expires=end) as keys:
+        yield keys
+
+
+@contextmanager
+def erased(ids: Sequence[UUID]) -> Iterator[list[IdempotencyKey]]:
+    """Take the stored responses from these keys together with what the block writes, or not at all.
+
+    Their requests do not run again. Yield the keys, locked; left out are those that have no response, and those that
+    another transaction holds.
+    """
+    rows = IdempotencyKey.objects.using(database()).completed().filter(batches.HAS_RESPONSE)
+    with _changed(rows, ids, body=None, headers=[]) as keys:
+        yield keys
+
+
+def _change(change: batches.Change, rows: IdempotencyKeyQuerySet, ids: Sequence[UUID]) -> int:
+    for _ in range(_BATCH_ATTEMPTS - 1):
+        try:
+            return _change_once(change, rows, ids)
+        except OperationalError as error:
+            if not is_rerunnable(error, using=rows.db):
+                raise
+    return _change_once(change, rows, ids)
+
+
+# The locks are taken first, and the rows asked again under them: a key that a retry has renewed since it was found
+# to be expired is not expired any more. SQLite has no row locks: there, the change itself asks, and must be the
+# transaction's first statement.
+def _change_once(change: batches.Change, rows: IdempotencyKeyQuerySet, ids: Sequence[UUID]) -> int:
+    connection = transaction.get_connection(rows.db)
+    with transaction.atomic(using=rows.db, durable=True):
+        if connection.features.has_select_for_update:
+            skip_locked = connection.features.has_select_for_update_skip_locked
+            locked = rows.filter(pk__in=ids).select_for_update(skip_locked=skip_locked)
+            ids = list(locked.values_list("pk", flat=True))
+        return change(connection, rows, ids) if ids else 0
+
+
+@contextmanager
+def _changed(rows: IdempotencyKeyQuerySet, ids: Sequence[UUID], **values: object) -> Iterator[list[IdempotencyKey]]:
+    features = transaction.get_connection(rows.db).features
+    with transaction.atomic(using=rows.db):
+        if not features.has_select_for_update:
+            rows.filter(pk__in=ids).update(key=F("key"))  # SQLite locks the database, if its first statement writes.
+        locked = rows.filter(pk__in=ids).select_for_update(skip_locked=features.has_select_for_update_skip_locked)
+        keys = list(locked.defer("body").order_by("pk"))
+        for key in keys:  # One by one: see Note [A batch must not scan].
+            rows.filter(pk=key.pk).update(**values)
+        yield keys
