@@ -1,0 +1,64 @@
+"""What is compared: one view, bare and behind each package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One way to answer the same request.
+
+    - *label*: what the tables call it, if not by its name.
+    - *view*: its class, in the module that may import it.
+    - *app*: what the project installs for it.
+    - *middleware*: what each of its requests passes, and those of no other side.
+    - *replays*: it knows idempotency keys.
+    """
+
+    name: str
+    label: str = ""
+    view: str
+    app: str = ""
+    middleware: tuple[str, ...] = ()
+    replays: bool = False
+
+    @property
+    def path(self) -> str:
+        return f"/{self.name}/"
+
+
+BARE: Final = Side(name="bare", view="benchmarks.project.views.BareView")
+ATOMIC: Final = Side(name="atomic", label="bare in atomic()", view="benchmarks.project.views.AtomicView")
+OURS: Final = Side(
+    name="django-idempotency", view="benchmarks.project.views.OurView", app="django_idempotency", replays=True
+)
+PEERS: Final = (
+    Side(
+        name="djangorestframework-idempotency-key",
+        view="benchmarks.project.peers.RestFrameworkIdempotencyKeyView",
+        app="rest_framework_idempotency_key",
+        middleware=("rest_framework_idempotency_key.middleware.IdempotencyKeyMiddleware",),
+        replays=True,
+    ),
+    Side(
+        name="drf-idempotency",
+        view="benchmarks.project.views.BareView",
+        app="drf_idempotency",
+        middleware=("drf_idempotency.middleware.IdempotencyMiddleware",),
+        replays=True,
+    ),
+    Side(
+        name="drf-idempotencykey",
+        view="benchmarks.project.peers.DrfIdempotencyKeyView",
+        app="drf_idempotencykey",
+        replays=True,
+    ),
+)
+
+
+def sides() -> list[Side]:
+    """Return what is installed."""
+    return [side for side in (BARE, ATOMIC, OURS, *PEERS) if not side.app or find_spec(side.app)]

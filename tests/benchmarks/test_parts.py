@@ -1,0 +1,43 @@
+"""The benchmarks run, and hand back what they promise. What they measure here means nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import PARTS
+from tests.docs.markdown import ROOT
+
+
+@pytest.mark.parametrize(
+    "part", [pytest.param(name, marks=pytest.mark.engine(*engines)) for name, engines in PARTS.items()]
+)
+def test_part_hands_back_tables(part: str, engine: str, tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    command = [sys.executable, "-m", "benchmarks", part, f"--engines={engine}", f"--out={out}"]
+    command += ["--quick", "--without-peers", f"--database={os.environ.get('TEST_DATABASE_NAME', 'test')}_benchmark"]
+    url = os.environ["DATABASE_URL"]
+
+    run = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "POSTGRESQL_URL": url, "MARIADB_URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    report = subprocess.run(
+        [sys.executable, "-m", "benchmarks.report", str(out)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert run.returncode == 0, run.stderr
+    (result,) = json.loads(out.read_text())["parts"]
+    assert (result["part"], result["engine"]) == (part, engine)
+    for table in result["tables"]:
+        assert table["rows"]
+        assert f"### {table['title']}, {engine}" in report.stdout
+        for row in table["rows"]:
+            assert f"| {row['name']} " in report.stdout
