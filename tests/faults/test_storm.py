@@ -1,0 +1,83 @@
+"""Storms on a real server: whatever dies, each order is carried out once, and its client gets to know it."""
+
+import pytest
+from django.db import connection
+
+PATHS = ("/plain/", "/waiting/", "/async/", "/drf/")
+CRASHES = ("kill", "kill on commit", "raise", "doom commit")
+REPEATABLE_READ, SERIALIZABLE = 3, 4
+# What the server's connections are like, on which engine.
+VARIANTS = {
+    "PostgreSQL, repeatable read": ("postgresql", {"OPTIONS": {"isolation_level": REPEATABLE_READ}}),
+    "PostgreSQL, serializable": ("postgresql", {"OPTIONS": {"isolation_level": SERIALIZABLE}}),
+    "PostgreSQL, a pool of connections": (
+        "postgresql",
+        {"OPTIONS": {"pool": {"min_size": 1, "max_size": 8, "timeout": 20}}, "CONN_MAX_AGE": 0},
+    ),
+    "PostgreSQL, a pool that checks": (
+        "postgresql",
+        {"OPTIONS": {"pool": {"min_size": 2, "max_size": 8}}, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True},
+    ),
+    "MariaDB, repeatable read": ("mariadb", {"OPTIONS": {"isolation_level": "repeatable read"}}),
+    "MariaDB, serializable": ("mariadb", {"OPTIONS": {"isolation_level": "serializable"}}),
+    "MariaDB, snapshots": (
+        "mariadb",
+        {
+            "OPTIONS": {
+                "isolation_level": "repeatable read",
+                "init_command": "SET SESSION innodb_snapshot_isolation = ON",
+            }
+        },
+    ),
+    "SQLite, write-ahead log": (
+        "sqlite",
+        {
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 20,
+                "init_command": "PRAGMA journal_mode = WAL",
+            }
+        },
+    ),
+}
+
+
+@pytest.fixture
+def journal(bank, engine):
+    """Leave SQLite's file with the kind of journal that it had."""
+    yield
+    if engine == "sqlite":
+        with bank.cursor() as cursor:
+            cursor.execute("PRAGMA journal_mode = DELETE")
+
+
+def faults():
+    """Return what the requests of a storm bring along; SQLite has no sessions to cut."""
+    return CRASHES if connection.vendor == "sqlite" else (*CRASHES, "cut session")
+
+
+def acts(bank):
+    """Return what happens to the sessions from outside."""
+    return [] if connection.vendor == "sqlite" else [bank.cut_session]
+
+
+class TestStorm:
+    def test_leaves_every_order_carried_out_once(self, weather, bank):
+        with weather.serving() as server:
+            assert weather.brew(server, bank, paths=PATHS, faults=faults(), acts=acts(bank)) == []
+
+    @pytest.mark.parametrize(
+        "variant", [pytest.param(name, marks=pytest.mark.engine(engine)) for name, (engine, _) in VARIANTS.items()]
+    )
+    def test_does_so_at_other_settings(self, weather, bank, journal, variant):
+        _, settings = VARIANTS[variant]
+        with weather.serving(settings) as server:
+            assert weather.brew(server, bank, paths=(*PATHS, "/rerun/"), faults=faults(), acts=acts(bank)) == []
+
+    def test_without_keys_it_does_not(self, weather, bank):
+        """A storm that is no danger to anybody would prove nothing."""
+        with weather.serving() as server:
+            broken = weather.brew(server, bank, paths=["/unguarded/"], faults=CRASHES)
+
+        assert any("executed twice" in violation for violation in broken)
+        assert any("answered in two ways" in violation for violation in broken)

@@ -1,0 +1,14 @@
+from django.urls import path
+
+from tests.app.views import process
+from tests.faults import views
+
+urlpatterns = [
+    path("process/", process),
+    path("plain/", views.plain),
+    path("waiting/", views.waiting),
+    path("rerun/", views.rerun),
+    path("async/", views.coroutine),
+    path("drf/", views.PaymentView.as_view()),
+    path("unguarded/", views.unguarded),
+]
