@@ -20,15 +20,11 @@ import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from benchmarks.environment import ROOT, prepared
+from benchmarks.parts import ENGINES, MARIADB, PARTS, POSTGRESQL, SQLITE
 from benchmarks.report import part_lines
-
-POSTGRESQL, MARIADB, SQLITE = ENGINES = ("postgresql", "mariadb", "sqlite")
-PARTS: Final = {
-    "inprocess": ENGINES,
-}
 
 
 def main() -> int:
@@ -43,7 +39,7 @@ def main() -> int:
     }
     failed = False
     for name in options.parts:
-        for engine in PARTS[name]:
+        for engine in PARTS[name].engines:
             if engine not in options.engines:
                 continue
             part = run(name, engine, python, options)

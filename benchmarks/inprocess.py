@@ -98,6 +98,10 @@ def environ(path: str, key: str) -> dict[str, Any]:
 
 
 def measure(scale: Scale) -> list[Table]:
+    return [run(scale, title="In process")]
+
+
+def run(scale: Scale, *, title: str) -> Table:
     """Let every side make payments, then those that know keys replay them."""
     stopwatch = Stopwatch(pid=backend_pid())
 
@@ -107,7 +111,7 @@ def measure(scale: Scale) -> list[Table]:
         return Turn(first, client.replay(stopwatch, keys) if client.side.replays else None)
 
     turns = {side.name: partial(take_turn, Client(side)) for side in sides()}
-    return [table(interleaved(turns, rounds=scale.rounds), title="In process")]
+    return table(interleaved(turns, rounds=scale.rounds), title=title)
 
 
 def table(measured: dict[str, list[Turn]], *, title: str) -> Table:

@@ -42,6 +42,8 @@ def part_lines(part: dict[str, Any]) -> Iterator[str]:
 
 
 def spelled(figure: Any) -> str:
+    if isinstance(figure, dict) and figure["min"] == figure["max"]:
+        return number(figure["median"])
     if isinstance(figure, dict):
         return f"{number(figure['median'])} ({number(figure['min'])}-{number(figure['max'])})"
     return figure if isinstance(figure, str) else number(figure)

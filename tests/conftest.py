@@ -19,7 +19,7 @@ from tests.server import GUNICORN, UVICORN, Server, running
 SERVER_VERSION = pytest.StashKey[str]()
 LOG_START = pytest.StashKey[dict[str, int]]()
 # Programs that are needed besides Python, each asked for by name: TEST_TOOLS=node,sphinx.
-TOOLS = frozenset({"mount", "node", "pgbouncer", "sphinx"})
+TOOLS = frozenset({"mount", "node", "pgbouncer", "sphinx", "wrk"})
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "deselected")
 
 

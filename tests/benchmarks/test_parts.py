@@ -5,16 +5,22 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.__main__ import PARTS
+from benchmarks.parts import PARTS
 from tests.docs.markdown import ROOT
 
 
-@pytest.mark.parametrize(
-    "part", [pytest.param(name, marks=pytest.mark.engine(*engines)) for name, engines in PARTS.items()]
-)
+def marked(name: str) -> Any:
+    part = PARTS[name]
+    return pytest.param(
+        name, marks=[pytest.mark.engine(*part.engines), *([pytest.mark.tool("wrk")] if part.wrk else [])]
+    )
+
+
+@pytest.mark.parametrize("part", list(map(marked, PARTS)))
 def test_part_hands_back_tables(part: str, engine: str, tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     command = [sys.executable, "-m", "benchmarks", part, f"--engines={engine}", f"--out={out}"]
