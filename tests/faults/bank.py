@@ -9,6 +9,8 @@ from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from django_idempotency.models import IdempotencyKey
+from tests.app.models import Account, Deferred, Effect
 from tests.faults.model import Books, Run
 
 # The session has ended by itself meanwhile.
@@ -48,6 +50,12 @@ class Bank:
         """Yield a cursor in a session of its own, in autocommit."""
         with self.connection() as connection, connection.cursor() as cursor:
             yield cursor
+
+    def build(self) -> None:
+        """Make the tables, in a database that has none."""
+        with self.connection() as connection, connection.schema_editor() as editor:
+            for model in (Account, Effect, Deferred, IdempotencyKey):
+                editor.create_model(model)
 
     def open(self, accounts: int, balance: int) -> dict[int, int]:
         """Open so many accounts, and return what each of them holds."""

@@ -1,12 +1,10 @@
 """Storms are as long as TEST_FAULTS_SECONDS says, all of an engine's together; TEST_FAULTS_SEED repeats the dice."""
 
-import json
 import os
 import random
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from django.db import connections
@@ -15,40 +13,20 @@ from pytest_django import DjangoDbBlocker
 from tests.faults.bank import Bank
 from tests.faults.model import violations
 from tests.faults.storm import ACCOUNTS, Storm, worker_killer
-from tests.server import GUNICORN, Server, running
+from tests.server import Server
 
 STORMS = pytest.StashKey[list[str]]()
-# Workers that are killed come back at once, since they are copies of a process that has loaded Django.
-STORM_GUNICORN = (
-    *(*GUNICORN, "--threads=4", "--worker-connections=4", "--preload"),
-    "--env=DJANGO_SETTINGS_MODULE=tests.faults.settings",
-)
 BALANCE = 300
 SHORT_STORM = 4.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Weather:
-    """What makes storms, of so many seconds each."""
+    """What makes storms, of so many seconds each; and what they were like."""
 
     seconds: float
     seed: int
-    settings: dict[str, Any] = field(default_factory=dict)
-    server: Server | None = None
     forecast: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def serving(self, settings: Mapping[str, Any] | None = None) -> Iterator[Server]:
-        """Run gunicorn, with *settings* in place of those of the test database."""
-        settings = dict(settings or {})
-        if connections["default"].vendor == "postgresql":
-            # A second is what it takes by itself to look for a deadlock: a storm has many.
-            settings["OPTIONS"] = {"options": "-c deadlock_timeout=20ms", **settings.get("OPTIONS", {})}
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("FAULTS_DATABASE", json.dumps(settings))
-            with running(STORM_GUNICORN) as server:
-                self.server = server
-                yield server
 
     def brew(
         self,
@@ -58,13 +36,15 @@ class Weather:
         paths: Sequence[str],
         faults: Sequence[str] = (),
         acts: Sequence[Callable[[], None]] = (),
+        then: Callable[[], None] = lambda: None,
     ) -> list[str]:
-        """Let it storm, let it calm down, and return the promises that were broken."""
+        """Let it storm, let it calm down, *then* included, and return the promises that were broken."""
         connections.close_all()  # Else this thread's own session may be cut.
         opening = bank.open(ACCOUNTS, BALANCE)
         kill_worker = worker_killer(server, self.seed)
         storm = Storm(server=server, paths=paths, faults=faults, acts=[kill_worker, *acts], seed=self.seed)
         storm.rage(self.seconds)
+        then()
         storm.calm()
         server.wait_idle()
         self.forecast.append(str(storm))
@@ -106,10 +86,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     weather: Weather | None = getattr(item, "funcargs", {}).get("weather")
     if report.when == "call" and weather is not None:
         storms = item.config.stash.setdefault(STORMS, [])
-        storms += [f"{item.name}, seed {weather.seed}: {storm}" for storm in weather.forecast]
-        if report.failed and weather.server is not None and weather.server.log.exists():
-            log = weather.server.log.read_text(errors="replace")
-            report.sections.append(("server log", log[-10_000:]))
+        name = item.nodeid.rpartition("/")[2]
+        storms += [f"{name}, seed {weather.seed}: {storm}" for storm in weather.forecast]
+    if report.when == "call" and report.failed:
+        for server in getattr(item, "funcargs", {}).values():
+            if isinstance(server, Server):
+                report.sections.append(("server log", server.log.read_text(errors="replace")[-10_000:]))
     return report
 
 

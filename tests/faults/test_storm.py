@@ -1,13 +1,19 @@
 """Storms on a real server: whatever dies, each order is carried out once, and its client gets to know it."""
 
+from typing import Any
+
 import pytest
 from django.db import connection
+
+from tests.faults.bank import Bank
+from tests.faults.cluster import cluster, pgbouncer
+from tests.faults.servers import serving
 
 PATHS = ("/plain/", "/waiting/", "/async/", "/drf/")
 CRASHES = ("kill", "kill on commit", "raise", "doom commit")
 REPEATABLE_READ, SERIALIZABLE = 3, 4
 # What the server's connections are like, on which engine.
-VARIANTS = {
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "PostgreSQL, repeatable read": ("postgresql", {"OPTIONS": {"isolation_level": REPEATABLE_READ}}),
     "PostgreSQL, serializable": ("postgresql", {"OPTIONS": {"isolation_level": SERIALIZABLE}}),
     "PostgreSQL, a pool of connections": (
@@ -61,9 +67,17 @@ def acts(bank):
     return [] if connection.vendor == "sqlite" else [bank.cut_session]
 
 
+@pytest.fixture
+def server_of_its_own(transactional_db):
+    """Return a PostgreSQL that may be killed, with the tables of a bank."""
+    with cluster() as server:
+        Bank(server.settings).build()
+        yield server
+
+
 class TestStorm:
     def test_leaves_every_order_carried_out_once(self, weather, bank):
-        with weather.serving() as server:
+        with serving() as server:
             assert weather.brew(server, bank, paths=PATHS, faults=faults(), acts=acts(bank)) == []
 
     @pytest.mark.parametrize(
@@ -71,13 +85,34 @@ class TestStorm:
     )
     def test_does_so_at_other_settings(self, weather, bank, journal, variant):
         _, settings = VARIANTS[variant]
-        with weather.serving(settings) as server:
+        with serving(settings) as server:
             assert weather.brew(server, bank, paths=(*PATHS, "/rerun/"), faults=faults(), acts=acts(bank)) == []
 
     def test_without_keys_it_does_not(self, weather, bank):
         """A storm that is no danger to anybody would prove nothing."""
-        with weather.serving() as server:
+        with serving() as server:
             broken = weather.brew(server, bank, paths=["/unguarded/"], faults=CRASHES)
 
         assert any("executed twice" in violation for violation in broken)
         assert any("answered in two ways" in violation for violation in broken)
+
+
+@pytest.mark.engine("postgresql")
+class TestKilledServer:
+    def test_leaves_every_order_carried_out_once(self, weather, server_of_its_own):
+        bank, server = Bank(server_of_its_own.settings), server_of_its_own
+        crashes = [server.kill_server, server.restart_immediately, server.kill_backend, bank.cut_session]
+
+        with serving(server.settings) as gunicorn:
+            assert weather.brew(gunicorn, bank, paths=PATHS, faults=faults(), acts=crashes) == []
+
+
+@pytest.mark.tool("pgbouncer")
+@pytest.mark.engine("postgresql")
+class TestPgBouncer:
+    def test_leaves_every_order_carried_out_once(self, weather, server_of_its_own):
+        bank = Bank(server_of_its_own.settings)
+
+        with pgbouncer(server_of_its_own) as pooler, serving(pooler.settings) as gunicorn:
+            crashes = [pooler.kill_pooler, bank.cut_session]
+            assert weather.brew(gunicorn, bank, paths=PATHS, faults=faults(), acts=crashes) == []
