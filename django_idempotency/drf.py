@@ -17,6 +17,7 @@ from rest_framework.utils.encoders import JSONEncoder
 from rest_framework.views import APIView
 
 from django_idempotency import http
+from django_idempotency.bodies import is_consumed
 from django_idempotency.conf import settings
 from django_idempotency.exceptions import IdempotencyError, KeyMissing, ResponseNotStored, UsageError
 from django_idempotency.execution import execute
@@ -220,7 +221,7 @@ def _fingerprint_of(request: Request, ignored_fields: Collection[str]) -> Finger
         # DRF's parsers take forms of any method, and leave the result where Django looks for it.
         with suppress(UnsupportedMediaType):
             request.data  # noqa: B018 - parses
-    elif http.is_consumed(request._request) and not hasattr(request._request, "_post"):
+    elif is_consumed(request._request) and not hasattr(request._request, "_post"):
         # A permission has read request.data.
         parsed = json.dumps(request.data, cls=JSONEncoder).encode()
     return http.fingerprint_of(request._request, ignored_fields=ignored_fields, parsed=parsed)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import timedelta
-from io import BufferedIOBase, BytesIO
+from io import BufferedIOBase
 from itertools import chain
-from tempfile import TemporaryFile
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl
 
@@ -21,6 +19,7 @@ from django.utils.datastructures import MultiValueDict
 from django.utils.encoding import escape_uri_path
 
 from django_idempotency import signals
+from django_idempotency.bodies import CONSUMED, is_consumed, refuse_cut_off, rewound_body
 from django_idempotency.conf import as_timedelta, settings
 from django_idempotency.exceptions import IdempotencyError, KeyInvalid, KeyMissing, UsageError
 from django_idempotency.fingerprint import Fingerprint, canonical_fields, canonical_json
@@ -33,10 +32,6 @@ KEY_HEADER: Final = "Idempotency-Key"
 _META_KEY: Final = "HTTP_IDEMPOTENCY_KEY"
 _MULTIPART: Final = "multipart/form-data"
 _URLENCODED: Final = "application/x-www-form-urlencoded"
-_CONSUMED: Final = (
-    "The request's body was read as a stream before its fingerprint could be taken. Read request.body instead, or move "
-    "what reads the stream behind @idempotent."
-)
 
 
 def key_for(request: HttpRequest, policy: Policy) -> str | None:
@@ -136,6 +131,7 @@ def fingerprint_of(
 
     Raises:
         UsageError: The body was consumed as a stream before.
+        BadRequest: The client died before it had sent the whole of it.
     """
     media_type = request.content_type or ""
     if parsed is not None:
@@ -156,13 +152,8 @@ def fingerprint_of(
     )
 
 
-def is_consumed(request: HttpRequest) -> bool:
-    """Tell whether the body was read as a stream, so that it cannot be read again."""
-    return getattr(request, "_read_started", False) and not hasattr(request, "_body")
-
-
 def _canonical_body(request: HttpRequest, media_type: str, ignored_fields: Collection[str]) -> tuple[bytes, bytes]:
-    body = _rewound_body(request)
+    body = rewound_body(request)
     content = _read_within_limit(body)
     if content is not None and media_type == _URLENCODED:
         with suppress(TooManyFieldsSent):
@@ -187,10 +178,12 @@ def _read_within_limit(body: BufferedIOBase) -> bytes | None:
 def _canonical_form(request: HttpRequest, ignored_fields: Collection[str]) -> bytes:
     if request.method == "POST" or is_consumed(request):
         if is_consumed(request) and not hasattr(request, "_post"):
-            raise UsageError(_CONSUMED)
+            raise UsageError(CONSUMED)
         # Django keeps what it, or a framework's parser, has parsed.
-        return _spell_form(request.POST, request.FILES, ignored_fields)
-    body = _rewound_body(request)
+        spelled = _spell_form(request.POST, request.FILES, ignored_fields)
+        refuse_cut_off(request)
+        return spelled
+    body = rewound_body(request)
     fields, files = request.parse_file_upload(request.META, body)
     body.seek(0)
     try:
@@ -215,36 +208,3 @@ def _spell_form(
     values = [(name, value.encode(errors="surrogatepass")) for name, values in fields.lists() for value in values]
     spelled = canonical_fields(values, ignored_fields=ignored_fields)
     return len(spelled).to_bytes(8, "big") + spelled + canonical_fields(digests, ignored_fields=ignored_fields)
-
-
-# Note [The body is read twice]
-# The fingerprint reads the whole body before the handler does. So that the handler finds the request as the server
-# gave it, the stream is copied, in chunks, to a file that spills to disk where an upload would, and the copy takes
-# its place. `request.body` would do for small bodies alone: it is bounded, and held in memory.
-def _rewound_body(request: HttpRequest) -> BufferedIOBase:
-    if hasattr(request, "_body"):
-        return BytesIO(request.body)
-    if is_consumed(request):
-        raise UsageError(_CONSUMED)
-    copy = _copy(request, django_settings.FILE_UPLOAD_MAX_MEMORY_SIZE)
-    request._stream = copy  # type: ignore[assignment]  # what Django's own ASGI handler puts there
-    request._read_started = False  # type: ignore[attr-defined]  # not in the stubs
-    close = request.close
-
-    def close_both() -> None:
-        copy.close()
-        close()
-
-    request.close = close_both  # type: ignore[method-assign]  # called once the response has been sent
-    return copy
-
-
-def _copy(request: HttpRequest, max_memory: int) -> BufferedIOBase:
-    content = request.read(max_memory + 1)
-    if len(content) <= max_memory:
-        return BytesIO(content)
-    copy = TemporaryFile()  # noqa: SIM115 - closed with the request
-    copy.write(content)
-    shutil.copyfileobj(request, copy)
-    copy.seek(0)
-    return copy

@@ -1,9 +1,12 @@
 """The copy of a request's body that the fingerprint leaves behind."""
 
 import gc
+from io import BytesIO
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import BadRequest
+from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 
@@ -36,3 +39,19 @@ class TestBody:
         assert request.read() == b"{}"
         request.close()
         assert request._stream.closed
+
+
+class TestCutOffBody:
+    @pytest.mark.parametrize(
+        "read_before", [lambda request: request.body, lambda request: request.POST, lambda _: None]
+    )
+    @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=X"])
+    def test_is_refused_whoever_has_read_it(self, read_before, content_type):
+        part = b'--X\r\nContent-Disposition: form-data; name="amount"\r\n\r\n1'
+        request = RequestFactory().post("/", part, content_type=content_type, headers={"Idempotency-Key": "key"})
+        request = WSGIRequest({**request.environ, "CONTENT_LENGTH": str(len(part) + 3), "wsgi.input": BytesIO(part)})
+        request.user = AnonymousUser()
+        read_before(request)
+
+        with pytest.raises(BadRequest, match="ended 3 octets before"):
+            ignores_its_body(request)

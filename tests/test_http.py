@@ -15,11 +15,11 @@ from django.http.request import RawPostDataException
 from django.test import RequestFactory
 from django.test.client import encode_multipart
 
+from django_idempotency.bodies import is_consumed
 from django_idempotency.exceptions import KeyInvalid, KeyMissing, UsageError
 from django_idempotency.fingerprint import Fingerprint
 from django_idempotency.http import (
     fingerprint_of,
-    is_consumed,
     is_guarded,
     key_for,
     operation_for,

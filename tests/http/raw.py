@@ -27,19 +27,29 @@ class Answer:
 
 
 def send(
-    server: Server, path: str, *lines: bytes, script: Sequence[Sequence[Any]] = (), body: bytes = b""
+    server: Server,
+    path: str,
+    *lines: bytes,
+    script: Sequence[Sequence[Any]] = (),
+    body: bytes = b"",
+    length: int | None = None,
 ) -> socket.socket:
-    """Send a POST with these header *lines* as they are, and return the connection without reading from it."""
+    """Send a POST with these header *lines* as they are, and return the connection without reading from it.
+
+    With *length*, announce a body of that size, and end after *body*, which may be a part of it.
+    """
     head = [
         b"POST %b HTTP/1.1" % path.encode(),
         b"Host: %b" % server.host.encode(),
         b"Connection: close",
-        b"Content-Length: %d" % len(body),
+        b"Content-Length: %d" % (len(body) if length is None else length),
         b"X-Script: %b" % json.dumps(script).encode(),
         *lines,
     ]
     connection = socket.create_connection((server.host, server.port), timeout=TIMEOUT)
     connection.sendall(b"\r\n".join(head) + b"\r\n\r\n" + body)
+    if length is not None:
+        connection.shutdown(socket.SHUT_WR)
     return connection
 
 
