@@ -34,6 +34,7 @@ SETTING_IDS: Final = {
     "IDEMPOTENCY_DOCUMENTATION_URL": "django_idempotency.E012",
     "IDEMPOTENCY_TOMBSTONE_TTL": "django_idempotency.E013",
     "IDEMPOTENCY_PURGE_OVERDUE": "django_idempotency.E015",
+    "IDEMPOTENCY_LEASE": "django_idempotency.E016",
 }
 _CALLABLES: Final = {"IDEMPOTENCY_SCOPE", "IDEMPOTENCY_KEY_VALIDATOR"}
 

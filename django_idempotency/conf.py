@@ -79,6 +79,11 @@ class Settings:
         return float(self._get("IDEMPOTENCY_WAIT", 0.0))
 
     @property
+    def lease(self) -> timedelta:
+        """How long an operation of several steps waits for a worker that has died: a timedelta, or seconds."""
+        return as_timedelta(self._get("IDEMPOTENCY_LEASE", timedelta(seconds=30)))
+
+    @property
     def methods(self) -> frozenset[str]:
         """The HTTP methods that are guarded."""
         return frozenset(self._get("IDEMPOTENCY_METHODS", ("POST", "PATCH")))

@@ -12,8 +12,9 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from django_idempotency import http
+from django_idempotency.calls import Handler, call_once, call_unguarded
 from django_idempotency.exceptions import IdempotencyError, UsageError
-from django_idempotency.execution import aexecute, execute
+from django_idempotency.execution import aexecute
 from django_idempotency.policy import Policy
 from django_idempotency.responses import ResponseCodec, problem_response
 from django_idempotency.threads import on_thread
@@ -48,6 +49,8 @@ def idempotent(
     max_response_bytes: int | None = None,
     ignored_fields: Collection[str] = (),
     key_validator: Callable[[str], object] | None = None,
+    steps: bool = False,
+    lease: timedelta | float | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
@@ -67,6 +70,9 @@ def idempotent(view: Callable[..., Any] | None = None, /, **arguments: Any) -> A
     - stored_statuses, stored_headers, max_response_bytes: what is kept of the response.
     - ignored_fields: fields of the body that may differ between retries.
     - key_validator: a callable that raises ValueError on a key that is not of the form asked for.
+    - steps: instead of one transaction, the view gets an `operation` (`django_idempotency.steps`), whose steps commit
+      one by one. It is for views that reach other systems, and requires keys.
+    - lease: how long others wait for a worker that has died between two steps, a timedelta or seconds.
 
     Put it below `@api_view` and above or below `@action`; on a class-based Django view through
     `method_decorator`. What checks who may call, such as `@login_required`, stands above it, so that it
@@ -106,6 +112,11 @@ def published_as(words: str) -> Callable[[T], T]:
 def _guarded(view: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
     _refuse_unsafe(view)
     if iscoroutinefunction(view):
+        if policy.steps:
+            raise UsageError(
+                f"@idempotent(steps=True) takes no coroutine function yet, such as {view.__name__}. Write it as a "
+                "plain function: Django runs that in a thread."
+            )
 
         @wraps(view)
         async def guarded(*args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -116,26 +127,26 @@ def _guarded(view: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> HttpResponseBase:
             request = _request_in(args)
+            handler = partial(view, *args, **kwargs)
             if isinstance(request, HttpRequest):
-                return _respond(request, policy, lambda: view(*args, **kwargs))
+                return _respond(request, policy, handler)
             from django_idempotency import drf  # noqa: PLC0415 - an extra; such a request comes from nowhere else
 
-            return drf.respond(request, policy, lambda: view(*args, **kwargs))
+            return drf.respond(request, policy, handler)
 
     guarded.idempotency_policy = policy  # type: ignore[attr-defined]  # read by the mixin
     return guarded
 
 
-def _respond(request: HttpRequest, policy: Policy, handler: Callable[[], HttpResponseBase]) -> HttpResponseBase:
-    if http.is_guarded(request) or not policy.guards(request.method):
-        return handler()
+def _respond(request: HttpRequest, policy: Policy, handler: Handler) -> HttpResponseBase:
+    is_guarded = http.is_guarded(request)
+    if is_guarded or not policy.guards(request.method):
+        return call_unguarded(handler, policy=policy, within_operation=is_guarded)
     try:
         operation = _operation_for(request, policy)
         if operation is not None:
             codec = ResponseCodec.of(policy, request)
-            return execute(
-                operation, handler, codec=codec, using=policy.using, wait=policy.get_wait(), reruns=policy.reruns
-            ).value
+            return call_once(operation, handler, policy=policy, codec=codec, wait=policy.get_wait()).value
     except IdempotencyError as error:
         http.report_refusal(error)
         return problem_response(error)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, ClassVar, cast
 
 from django.http.response import HttpResponseBase
@@ -18,12 +19,13 @@ from rest_framework.views import APIView
 
 from django_idempotency import http
 from django_idempotency.bodies import is_consumed
+from django_idempotency.calls import Handler, call_once, call_unguarded
 from django_idempotency.conf import settings
 from django_idempotency.exceptions import IdempotencyError, KeyMissing, ResponseNotStored, UsageError
-from django_idempotency.execution import execute
 from django_idempotency.fingerprint import Fingerprint
 from django_idempotency.policy import Policy
 from django_idempotency.responses import ResponseCodec, status_of
+from django_idempotency.steps import Abort
 
 
 class IdempotencyAPIException(APIException):
@@ -55,6 +57,8 @@ class IdempotencyMixin:
     idempotency_stored_headers: ClassVar[Collection[str] | None] = None
     idempotency_max_response_bytes: ClassVar[int | None] = None
     idempotency_ignored_fields: ClassVar[Collection[str]] = ()
+    idempotency_steps: ClassVar[bool] = False
+    idempotency_lease: ClassVar[timedelta | float | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -110,7 +114,7 @@ class IdempotencyMixin:
         if not guards or handler is None or hasattr(handler, "idempotency_policy"):
             return
         if key is None:
-            if self.is_idempotency_required(request):
+            if policy.steps or self.is_idempotency_required(request):
                 with _refusals():
                     raise KeyMissing
             return
@@ -118,7 +122,7 @@ class IdempotencyMixin:
         def guarded(request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
             return _respond_once(
                 request,
-                lambda: handler(request, *args, **kwargs),
+                partial(handler, request, *args, **kwargs),
                 policy=policy,
                 key=key,
                 scope=self.get_idempotency_scope(request),
@@ -131,10 +135,11 @@ class IdempotencyMixin:
         setattr(self, name, guarded)
 
 
-def respond(request: Request, policy: Policy, handler: Callable[[], HttpResponseBase]) -> HttpResponseBase:
+def respond(request: Request, policy: Policy, handler: Handler) -> HttpResponseBase:
     """Answer *request*, which is inside a DRF view's handler, as *policy* says; used by the decorator."""
-    if http.is_guarded(request._request) or not policy.guards(request.method):
-        return handler()
+    is_guarded = http.is_guarded(request._request)
+    if is_guarded or not policy.guards(request.method):
+        return call_unguarded(handler, policy=policy, within_operation=is_guarded)
     with _refusals():
         key = http.key_for(request._request, policy)
     if key is None:
@@ -165,6 +170,8 @@ def policy_of(view: IdempotencyMixin | type[IdempotencyMixin]) -> Policy:
         stored_headers=view.idempotency_stored_headers,
         max_response_bytes=view.idempotency_max_response_bytes,
         ignored_fields=view.idempotency_ignored_fields,
+        steps=view.idempotency_steps,
+        lease=view.idempotency_lease,
     )
 
 
@@ -174,7 +181,7 @@ def policy_of(view: IdempotencyMixin | type[IdempotencyMixin]) -> Policy:
 # for the one call that dispatch() still makes. An exception has left by then: DRF finalizes its response itself.
 def _respond_once(
     request: Request,
-    handler: Callable[[], HttpResponseBase],
+    handler: Handler,
     *,
     policy: Policy,
     key: str,
@@ -187,22 +194,26 @@ def _respond_once(
     view = request.parser_context["view"]
     headers = dict(view.headers)
 
-    def finalized() -> HttpResponseBase:
-        response = handler()
+    def finalize(response: Any) -> HttpResponseBase:
         try:
             return cast(HttpResponseBase, view.finalize_response(request, response, *view.args, **view.kwargs))
         finally:
             view.headers = dict(headers)  # It takes some out, and may be called again.
 
+    def finalized(**given: Any) -> HttpResponseBase:
+        try:
+            return finalize(handler(**given))
+        except Abort as abort:
+            raise Abort(finalize(abort.answer)) from abort
+
     operation = http.operation_for(request._request, key=key, scope=scope, fingerprint=fingerprint, ttl=ttl)
     with _refusals():
-        outcome = execute(
+        outcome = call_once(
             operation,
             finalized,
+            policy=policy,
             codec=replace(ResponseCodec.of(policy, request._request), stores=stores),
-            using=policy.using,
             wait=wait,
-            reruns=policy.reruns,
         )
     if outcome.replayed:
         for name, value in headers.items():

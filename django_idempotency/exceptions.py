@@ -119,5 +119,27 @@ class ResponseExpired(IdempotencyError):
         super().__init__(detail)
 
 
+class OutcomeUncertain(IdempotencyError):
+    """It is not known whether a part of the operation has happened."""
+
+    code = "idempotency_outcome_uncertain"
+    status = 409
+    retryable = True
+
+    def __init__(
+        self,
+        detail: str = (
+            "The operation was interrupted while another system was called, and it is not known whether that call has "
+            "taken effect. It will not be made again before that is settled. Send the same request later, with the "
+            "same Idempotency-Key; do not use a new one."
+        ),
+    ) -> None:
+        super().__init__(detail)
+
+
 class UsageError(Exception):
     """The package was used in a way that it cannot make safe; the message says what to do instead."""
+
+
+class StepsChanged(UsageError):
+    """The handler asks for other steps, or in another order, than an earlier attempt at the operation has recorded."""

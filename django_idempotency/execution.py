@@ -66,7 +66,7 @@ def execute(
         response = answer(claim, deadline)
         if response is not None:
             return Outcome(value=codec.load(response), replayed=True)
-        time.sleep(_pause(deadline))
+        time.sleep(pause(deadline))
 
 
 async def aexecute(
@@ -100,7 +100,7 @@ async def aexecute(
         response = await on_thread(partial(answer, claim, deadline))
         if response is not None:
             return Outcome(value=codec.load(response), replayed=True)
-        await sleep(_pause(deadline))
+        await sleep(pause(deadline))
 
 
 def answer(claim: store.Claim, deadline: float = 0.0) -> StoredResponse | None:
@@ -126,14 +126,16 @@ def decide(operation: Operation, record: Record | None) -> StoredResponse:
 
     Raises:
         RequestInProgress: Nothing is remembered: the first one is running, or was just rolled back. Neither lets
-            this one run unclaimed.
+            this one run unclaimed. Or the first one has several steps, and has not ended.
         KeyReused: The first one had other parameters.
         ResponseNotStored, ResponseExpired: The first one is done, and its answer is not available any more.
     """
-    if record is None or not record.completed or record.renewable:
+    if record is None or record.renewable:
         raise RequestInProgress
     if not operation.fingerprint.matches(record.fingerprint):
         raise KeyReused
+    if not record.completed:
+        raise RequestInProgress
     if record.expired:
         raise ResponseExpired
     if record.response.body is None:
@@ -141,11 +143,12 @@ def decide(operation: Operation, record: Record | None) -> StoredResponse:
     return record.response
 
 
+def pause(deadline: float) -> float:
+    """Return how many seconds to wait until the next look, which is not after the *deadline*."""
+    # Jitter, so that callers who wait for one key do not all come back at the same moment.
+    seconds = _POLL_INTERVAL * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+    return max(0.0, min(seconds, deadline - time.monotonic()))
+
+
 def _settle(claim: store.Claim, codec: Codec[T], value: T) -> None:
     claim.settle(codec.dump(value))
-
-
-def _pause(deadline: float) -> float:
-    # Jitter, so that callers who wait for one key do not all come back at the same moment.
-    pause = _POLL_INTERVAL * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-    return max(0.0, min(pause, deadline - time.monotonic()))

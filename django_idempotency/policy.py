@@ -34,12 +34,20 @@ class Policy:
     max_response_bytes: int | None = None
     ignored_fields: Collection[str] = ()
     key_validator: Callable[[str], object] | None = None
+    steps: bool = False
+    lease: timedelta | float | None = None
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
             if value is not None and not REQUIREMENTS[name].accepts(value):
                 raise UsageError(f"{name} must be {REQUIREMENTS[name].words}, not {value!r}.")
+        if not self.steps and self.lease is not None:
+            raise UsageError("lease is for operations of several steps. Leave it out, or add steps=True.")
+        if self.steps and self.required is False:
+            raise UsageError(
+                "An operation of several steps needs a key to be taken up by after a crash. Leave required=False out."
+            )
 
     def guards(self, method: str | None) -> bool:
         """Tell whether requests with this HTTP *method* are guarded."""
@@ -47,11 +55,15 @@ class Policy:
 
     def is_required(self) -> bool:
         """Tell whether a request without a key is refused."""
-        return settings.required if self.required is None else self.required
+        return self.steps or (settings.required if self.required is None else self.required)
 
     def get_ttl(self) -> timedelta:
         """Return how long a key is remembered."""
         return settings.ttl if self.ttl is None else as_timedelta(self.ttl)
+
+    def get_lease(self) -> timedelta:
+        """Return how long an operation of several steps waits for a worker that has died."""
+        return settings.lease if self.lease is None else as_timedelta(self.lease)
 
     def get_wait(self) -> float:
         """Return how many seconds a concurrent request waits for the first one's answer."""

@@ -58,6 +58,10 @@ _DURATION: Final = Requirement(
 
 REQUIREMENTS: Final[dict[str, Requirement]] = {
     "required": _BOOLEAN,
+    "steps": _BOOLEAN,
+    "lease": Requirement(
+        lambda value: 1 <= _seconds(value) <= 86400, "a timedelta or a number of seconds, from 1 second to a day"
+    ),
     "ttl": _DURATION,
     "purge_overdue": _DURATION,
     "tombstone_ttl": Requirement(

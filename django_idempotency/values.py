@@ -19,6 +19,7 @@ NAMESPACE_MAX_LENGTH: Final = 100
 SCOPE_MAX_LENGTH: Final = 255
 METHOD_MAX_LENGTH: Final = 16
 PATH_MAX_LENGTH: Final = 255
+STEP_NAME_MAX_LENGTH: Final = 100
 
 # How many octets of a digest depend on the key alone.
 _KEY_PREFIX: Final = 4

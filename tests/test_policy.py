@@ -17,7 +17,9 @@ ARGUMENTS = {field.name for field in fields(Policy)}
 class TestPolicy:
     @pytest.mark.parametrize(("name", "value"), [pair for pair in pairs(ACCEPTED) if pair[0] in ARGUMENTS], ids=repr)
     def test_takes(self, name, value):
-        assert getattr(Policy(**{name: value}), name) is value
+        others = {"steps": True} if name == "lease" else {}
+
+        assert getattr(Policy(**{**others, name: value}), name) is value
 
     @pytest.mark.parametrize(("name", "value"), [pair for pair in pairs(REFUSED) if pair[0] in ARGUMENTS], ids=repr)
     def test_refuses_at_once_what_cannot_be_meant(self, name, value):

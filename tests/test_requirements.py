@@ -10,6 +10,8 @@ from django_idempotency.requirements import REQUIREMENTS
 
 ACCEPTED: dict[str, list[Any]] = {
     "required": [True, False],
+    "steps": [True, False],
+    "lease": [1, 0.5 + 0.5, timedelta(minutes=5), 86400],
     "ttl": [1, 0.5, timedelta(days=2), timedelta(days=3650)],
     "tombstone_ttl": [0, timedelta(0), 3600],
     "purge_overdue": [60, timedelta(weeks=1)],
@@ -29,6 +31,8 @@ ACCEPTED: dict[str, list[Any]] = {
 }
 REFUSED: dict[str, list[Any]] = {
     "required": [1, 0, "yes"],
+    "steps": [1, "yes"],
+    "lease": [0, 0.5, -1, True, "30s", timedelta(days=2), float("nan")],
     "ttl": [
         *(0, -1, timedelta(0), timedelta(seconds=-1), True, "24h", 1e300),
         *(float("nan"), float("inf"), timedelta(days=3651)),

@@ -25,6 +25,7 @@ from django_idempotency import (
     prometheus,
     purge,
     signals,
+    steps,
     tasks,
 )
 from django_idempotency.conf import Settings, settings
@@ -305,7 +306,7 @@ class TestIdempotencyKeyQuerySet:
 class TestPublicNames:
     @pytest.mark.parametrize(
         "module",
-        [consumers, decorators, drf, exceptions, keys, models, opentelemetry, prometheus, purge, signals, tasks],
+        [consumers, decorators, drf, exceptions, keys, models, opentelemetry, prometheus, purge, signals, steps, tasks],
         ids=lambda module: module.__name__,
     )
     def test_each_appears_in_the_documentation(self, module):

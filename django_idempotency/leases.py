@@ -1,0 +1,327 @@
+"""Who may go on with an operation of several steps: each of its writes shows that it still may.
+
+Note [Every write shows its token]
+A worker that was paused for longer than its lease does not know that another one goes on in its place. So each worker
+that takes the operation up raises `attempt`, and each transaction of an operation begins with an UPDATE that asks for
+the run and the attempt of its own. That does three things: it finds out, it locks the row until the commit, so that
+nobody can take the operation up in the middle of a step, and it extends the lease. The run's id is a random one, so
+that not even an operation that has begun anew under an expired key has the same token.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import OperationalError, connections, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from django_idempotency import claims, signals, store
+from django_idempotency.clock import DatabaseTime
+from django_idempotency.exceptions import RequestInProgress, UsageError
+from django_idempotency.models import (
+    IdempotencyKey,
+    IdempotencyKeyQuerySet,
+    IdempotentRun,
+    IdempotentRunQuerySet,
+    IdempotentStep,
+)
+from django_idempotency.store import Claim
+from django_idempotency.values import Operation, StoredResponse
+
+Kind = IdempotentStep.Kind
+StepState = IdempotentStep.State
+
+
+class Overtaken(RequestInProgress):
+    """The first request with this idempotency key is still in progress."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This attempt was paused for longer than its lease, and another one goes on with the operation. Send the "
+            "same request again after the time in Retry-After."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """What is remembered of one step or call."""
+
+    position: int
+    name: str
+    kind: str
+    state: str
+    result: str = ""
+    started: datetime
+    finished: datetime | None = None
+
+    @property
+    def value(self) -> Any:
+        """What the step returned, read anew from its JSON."""
+        return json.loads(self.result)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to go on with an operation: its token, and what earlier attempts have recorded."""
+
+    operation: Operation
+    using: str
+    duration: timedelta
+    run: UUID
+    attempt: int
+    abort: str = ""
+    steps: tuple[StepRecord, ...] = ()
+
+
+def take(
+    operation: Operation, *, duration: timedelta, using: str | None = None, request: str = "", resuming: bool = False
+) -> Lease | Claim:
+    """Claim *operation*, or take it up where an attempt has left it; or return the lost claim, with what is remembered.
+
+    The claim is committed when this returns. Until it ends, the operation does not expire.
+
+    Raises:
+        UsageError: A transaction is open: no step could commit.
+    """
+    alias = using or store.database()
+    refuse_transaction(alias)
+    now = timezone.now()
+    lasting = replace(operation, ttl=_never(now) - now)
+    with store.claimed(lasting, using=alias) as claim:
+        if claim.won:
+            return _begin(claim, operation, duration=duration, request=request)
+    record = claim.record
+    if record and not (record.completed or record.renewable) and operation.fingerprint.matches(record.fingerprint):
+        lease = _take_over(operation, alias, duration=duration, resuming=resuming)
+        if lease is not None:
+            return lease
+    return replace(claim, operation=operation)
+
+
+@contextmanager
+def phase(lease: Lease) -> Iterator[None]:
+    """Hold a transaction that commits what the block writes if, and only if, this lease is still the last one.
+
+    Raises:
+        Overtaken: Another attempt has taken the operation up; nothing is written.
+    """
+    with transaction.atomic(using=lease.using, durable=True):
+        if not _own(lease).update(lease_until=DatabaseTime() + lease.duration):
+            raise Overtaken
+        yield
+
+
+def add(lease: Lease, step: StepRecord) -> None:
+    """Record *step*, which is new; call it in a phase.
+
+    Raises:
+        UsageError: The phase is to be rolled back.
+    """
+    _refuse_rollback(lease)
+    IdempotentStep.objects.using(lease.using).create(
+        run_id=lease.run,
+        position=step.position,
+        name=step.name,
+        kind=step.kind,
+        state=step.state,
+        result=step.result,
+        attempt=lease.attempt,
+        started=step.started,
+        finished=step.finished,
+    )
+
+
+def change(lease: Lease, step: StepRecord) -> None:
+    """Record what has become of *step*; call it in a phase.
+
+    Raises:
+        UsageError: The phase is to be rolled back.
+    """
+    _refuse_rollback(lease)
+    IdempotentStep.objects.using(lease.using).filter(run_id=lease.run, position=step.position).update(
+        state=step.state, result=step.result, attempt=lease.attempt, started=step.started, finished=step.finished
+    )
+
+
+def extend(lease: Lease) -> bool:
+    """Let the lease last from now on, and tell whether it was there to be extended. For a thread of its own.
+
+    It waits for nobody: a row that is locked is being written by its owner, or is taken over just now.
+    """
+    connection = transaction.get_connection(lease.using)
+    rows = _own(lease).filter(lease_until__isnull=False)
+    try:
+        with transaction.atomic(using=lease.using):
+            if connection.features.has_select_for_update_skip_locked and not rows.select_for_update(skip_locked=True):
+                return False
+            return bool(rows.update(lease_until=DatabaseTime() + lease.duration))
+    finally:
+        connection.close()
+
+
+def end(lease: Lease, response: StoredResponse, *, seconds: float) -> None:
+    """Remember the operation as completed, with its *response*: from now on it is replayed, until it expires."""
+    with phase(lease):
+        _complete(lease, status=response.status, headers=list(response.headers), body=response.body)
+        transaction.on_commit(
+            lambda: signals.executed.report(lease.operation, seconds=seconds), using=lease.using, robust=True
+        )
+
+
+def begin_abort(lease: Lease, response: StoredResponse | None) -> None:
+    """Remember that the operation is to be undone, and what it is answered then; None to forget it then."""
+    with phase(lease):
+        kind = IdempotentRun.Abort.FORGOTTEN if response is None else IdempotentRun.Abort.STORED
+        _own(lease).update(abort=kind)
+        if response is not None:
+            _key(lease).update(status=response.status, headers=list(response.headers), body=response.body)
+
+
+def end_abort(lease: Lease, *, stored: bool, seconds: float) -> StoredResponse | None:
+    """Remember the undone operation as completed, with the response that is *stored*, and return that; or forget it."""
+    with phase(lease):
+        if not stored:
+            _forget(lease)
+            return None
+        status, headers, body = _key(lease).values_list("status", "headers", "body").get()
+        _complete(lease)
+        transaction.on_commit(
+            lambda: signals.executed.report(lease.operation, seconds=seconds), using=lease.using, robust=True
+        )
+    return StoredResponse(
+        status=status, headers=[(name, value) for name, value in headers], body=None if body is None else bytes(body)
+    )
+
+
+def release(lease: Lease, *, note: str, uncertain: bool = False) -> None:
+    """Give the lease back, so that a retry can go on at once; forget an operation of which nothing is recorded."""
+    state = IdempotentRun.State.UNCERTAIN if uncertain else IdempotentRun.State.OPEN
+    with transaction.atomic(using=lease.using, durable=True):
+        if not _own(lease).update(lease_until=None, state=state, note=note[:255]):
+            return
+        if not IdempotentStep.objects.using(lease.using).filter(run_id=lease.run).exists():
+            _forget(lease)
+
+
+def refuse_transaction(alias: str | None = None) -> None:
+    """Refuse to go on in an open transaction on *alias*, or, if it is None, on any database.
+
+    The transaction that Django's TestCase puts around a test is let pass.
+
+    Raises:
+        UsageError: One is open.
+    """
+    open_ones = [
+        connection.alias
+        for connection in connections.all(initialized_only=True)
+        if alias in {None, connection.alias}
+        and connection.in_atomic_block
+        and not getattr(connection.atomic_blocks[-1], "_from_testcase", False)  # As Django's own durable=True does.
+    ]
+    if open_ones:
+        raise UsageError(
+            f"A transaction is open on {open_ones[0]!r}, in which no step could commit, and no call to another system "
+            "can be made. Leave atomic() before; under ATOMIC_REQUESTS, write @transaction.non_atomic_requests above "
+            "the view; make no call within a step."
+        )
+
+
+def _refuse_rollback(lease: Lease) -> None:
+    if transaction.get_connection(lease.using).needs_rollback:
+        raise UsageError(
+            "A step marked its transaction for rollback, and returned: it is neither done nor failed. Let it raise "
+            "what it failed with, or raise Abort."
+        )
+
+
+# A date that each database can hold, in each time zone.
+def _never(now: datetime) -> datetime:
+    return now.replace(year=9999, month=1, day=1)
+
+
+def _begin(claim: Claim, operation: Operation, *, duration: timedelta, request: str) -> Lease:
+    runs = IdempotentRun.objects.using(claim.using)
+    # Of an operation before, under the same key: it has expired, or a person has let it.
+    runs.filter(key_id=operation.digest).delete()
+    run = runs.create(
+        key_id=operation.digest, lease_until=DatabaseTime() + duration, request=request, started=timezone.now()
+    )
+    if claim.renewed:
+        transaction.on_commit(lambda: signals.expired.report(operation), using=claim.using, robust=True)
+    return Lease(operation=operation, using=claim.using, duration=duration, run=run.pk, attempt=run.attempt)
+
+
+def _take_over(operation: Operation, alias: str, *, duration: timedelta, resuming: bool) -> Lease | None:
+    features = transaction.get_connection(alias).features
+    runs = IdempotentRun.objects.using(alias).filter(key_id=operation.digest)
+    try:
+        with transaction.atomic(using=alias, durable=True):
+            if features.has_select_for_update_skip_locked and not runs.select_for_update(skip_locked=True):
+                return None
+            taken = runs.abandoned().update(
+                attempt=F("attempt") + 1,
+                lease_until=DatabaseTime() + duration,
+                state=IdempotentRun.State.OPEN,
+                resumes=F("resumes") + int(resuming),
+            )
+            if not taken:
+                return None
+            run = runs.get()
+            steps = tuple(_record_of(step) for step in run.steps.order_by("position"))
+    except OperationalError as error:
+        if claims.is_rolled_back(error) or claims.is_lock_refused(error):
+            return None
+        raise
+    return Lease(
+        operation=operation,
+        using=alias,
+        duration=duration,
+        run=run.pk,
+        attempt=run.attempt,
+        abort=run.abort,
+        steps=steps,
+    )
+
+
+def _record_of(step: IdempotentStep) -> StepRecord:
+    return StepRecord(
+        position=step.position,
+        name=step.name,
+        kind=step.kind,
+        state=step.state,
+        result=step.result,
+        started=step.started,
+        finished=step.finished,
+    )
+
+
+def _complete(lease: Lease, **response: Any) -> None:
+    now = timezone.now()
+    if not _key(lease).update(completed=now, expires=now + lease.operation.ttl, **response):
+        raise UsageError(
+            "The operation's idempotency key was deleted, so that its answer could not be remembered. Delete only "
+            "expired keys."
+        )
+    _own(lease).update(state=IdempotentRun.State.ENDED, ended=now, lease_until=None, request="", note="")
+
+
+def _forget(lease: Lease) -> None:
+    IdempotentStep.objects.using(lease.using).filter(run_id=lease.run).delete()
+    _own(lease).delete()
+    _key(lease).delete()
+
+
+def _own(lease: Lease) -> IdempotentRunQuerySet:
+    """Select the run, if it is still this attempt's. See Note [Every write shows its token]."""
+    return IdempotentRun.objects.using(lease.using).unfinished().filter(pk=lease.run, attempt=lease.attempt)
+
+
+def _key(lease: Lease) -> IdempotencyKeyQuerySet:
+    return IdempotencyKey.objects.using(lease.using).filter(pk=lease.operation.digest, completed__isnull=True)
