@@ -10,12 +10,13 @@ from typing import Final
 from uuid import UUID
 
 from django.db import OperationalError, transaction
-from django.db.models import F
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
 from django_idempotency import batches, signals
 from django_idempotency.conf import settings
-from django_idempotency.models import IdempotencyKey, IdempotencyKeyQuerySet
+from django_idempotency.models import IdempotencyKey, IdempotencyKeyQuerySet, IdempotentRun, IdempotentStep
 from django_idempotency.store import database, is_rerunnable
 
 # How often one batch is tried when the database takes its transaction back.
@@ -30,7 +31,7 @@ def delete_expired(ids: Sequence[UUID], *, by: datetime, using: str) -> int:
     Raises:
         RuntimeError: A transaction of the caller's is open.
     """
-    deleted = _change(batches.delete, IdempotencyKey.objects.using(using).expired(by), ids)
+    deleted = _change(_delete, IdempotencyKey.objects.using(using).expired(by), ids)
     if deleted:
         signals.purged.report(None, count=deleted)
     return deleted
@@ -38,7 +39,7 @@ def delete_expired(ids: Sequence[UUID], *, by: datetime, using: str) -> int:
 
 def erase_expired(ids: Sequence[UUID], *, by: datetime, using: str) -> int:
     """Take the stored responses from these keys, and keep the keys; with the exceptions of `delete_expired`."""
-    return _change(batches.erase, IdempotencyKey.objects.using(using).expired(by).filter(batches.HAS_RESPONSE), ids)
+    return _change(_erase, IdempotencyKey.objects.using(using).expired(by).filter(batches.HAS_RESPONSE), ids)
 
 
 def max_batch_size(*, using: str) -> int:
@@ -51,10 +52,17 @@ def max_batch_size(*, using: str) -> int:
 def forgotten(ids: Sequence[UUID]) -> Iterator[list[IdempotencyKey]]:
     """Let these keys expire together with what the block writes, or not at all: their requests may run again.
 
-    Yield the keys, locked; left out are those that have expired before, and those that another transaction holds.
+    Yield the keys, locked; left out are those that have expired before, and those that another transaction holds. An
+    operation of several steps ends here: nobody who is at it can write any more.
     """
-    end = timezone.now() - settings.tombstone_ttl
+    now = timezone.now()
+    end = now - settings.tombstone_ttl
     with _changed(IdempotencyKey.objects.using(database()).unexpired(end), ids, expires=end) as keys:
+        for key in keys:
+            runs = IdempotentRun.objects.using(database()).unfinished().filter(key_id=key.pk)
+            runs.update(
+                state=IdempotentRun.State.ENDED, ended=now, lease_until=None, request="", note="Expired by hand."
+            )
         yield keys
 
 
@@ -67,7 +75,32 @@ def erased(ids: Sequence[UUID]) -> Iterator[list[IdempotencyKey]]:
     """
     rows = IdempotencyKey.objects.using(database()).completed().filter(batches.HAS_RESPONSE)
     with _changed(rows, ids, body=None, headers=[]) as keys:
+        _erase_results(database(), [key.pk for key in keys])
         yield keys
+
+
+def _delete(connection: BaseDatabaseWrapper, rows: IdempotencyKeyQuerySet, ids: Sequence[UUID]) -> int:
+    deleted = batches.delete(connection, rows, ids)
+    # Not all of these keys need be gone: SQLite has no row locks, and asks in the statement itself.
+    kept = IdempotencyKey.objects.using(connection.alias).filter(pk=OuterRef("key_id"))
+    runs = IdempotentRun.objects.using(connection.alias)
+    for run in list(runs.filter(~Exists(kept), key_id__in=ids).values_list("pk", flat=True)):
+        runs.filter(pk=run).delete()  # One by one: see Note [A batch must not scan].
+    return deleted
+
+
+def _erase(connection: BaseDatabaseWrapper, rows: IdempotencyKeyQuerySet, ids: Sequence[UUID]) -> int:
+    erased = batches.erase(connection, rows, ids)
+    erased_keys = IdempotencyKey.objects.using(connection.alias).filter(pk__in=ids).exclude(batches.HAS_RESPONSE)
+    _erase_results(connection.alias, list(erased_keys.values_list("pk", flat=True)))
+    return erased
+
+
+def _erase_results(alias: str, ids: Sequence[UUID]) -> None:
+    """Take the results of steps from the operations with these keys, which have ended."""
+    runs = IdempotentRun.objects.using(alias).filter(key_id__in=ids, ended__isnull=False)
+    for run in list(runs.values_list("pk", flat=True)):
+        IdempotentStep.objects.using(alias).filter(run_id=run).update(result="")
 
 
 def _change(change: batches.Change, rows: IdempotencyKeyQuerySet, ids: Sequence[UUID]) -> int:
