@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from django_idempotency import store
 from django_idempotency.conf import as_timedelta, settings
@@ -14,7 +14,9 @@ from django_idempotency.exceptions import KeyInvalid, KeyMissing, ResponseExpire
 from django_idempotency.execution import answer, execute
 from django_idempotency.fingerprint import Fingerprint
 from django_idempotency.keys import KEY_MAX_LENGTH
+from django_idempotency.requirements import REQUIREMENTS
 from django_idempotency.results import NoResult
+from django_idempotency.stepwise import execute_in_steps
 from django_idempotency.values import Operation, Outcome, StoredResponse
 
 T = TypeVar("T")
@@ -32,13 +34,15 @@ class Message:
 def process_once(
     consumer: str,
     message_id: str | None,
-    handler: Callable[[], T],
+    handler: Callable[..., T],
     *,
     body: bytes = b"",
     ttl: timedelta | float | None = None,
     wait: float = 0.0,
     using: str | None = None,
     reruns: int = 0,
+    steps: bool = False,
+    lease: timedelta | float | None = None,
 ) -> Outcome[T | None]:
     """Run *handler* once per consumer and message, however often the broker delivers it.
 
@@ -54,15 +58,30 @@ def process_once(
     same id is told from a duplicate. While another worker is at the message, this one waits up to *wait* seconds;
     it runs again up to *reruns* times when the database gives up the transaction.
 
+    With *steps*, the handler gets an `operation` (`django_idempotency.steps`) as a keyword argument, instead of one
+    transaction: what it has recorded when it raises or dies stays, and the next delivery goes on from there. The
+    *lease* is how long others wait for a worker that has died (None asks the settings).
+
     Raises:
         RequestInProgress: Another worker is at it; return it to the queue.
         KeyMissing, KeyInvalid: The producer gave it no id, or none that can be kept; it will never be processed.
         KeyReused: The producer gave this id to a message with another body; it will never be processed.
-        UsageError: The id is no text, so that it is none that a producer made.
+        UsageError: The id is no text, so that it is none that a producer made; or there is a lease without steps.
+        OutcomeUncertain: With steps: a call is held; put the message aside, and deliver it again when that is settled.
     """
+    if lease is not None and not (steps and REQUIREMENTS["lease"].accepts(lease)):
+        raise UsageError(f"lease must be {REQUIREMENTS['lease'].words}, and comes with steps=True; it is {lease!r}.")
     operation = _operation(consumer, message_id, body, ttl)
+    manner: dict[str, Any] = {"codec": NoResult(), "wait": wait, "using": using, "reruns": reruns}
     try:
-        return execute(operation, handler, codec=NoResult(), wait=wait, using=using, reruns=reruns)
+        if steps:
+            return execute_in_steps(
+                operation,
+                lambda stepped: handler(operation=stepped),
+                lease=settings.lease if lease is None else as_timedelta(lease),
+                **manner,
+            )
+        return execute(operation, handler, **manner)
     except ResponseExpired:
         return Outcome(value=None, replayed=True)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
-from inspect import BoundArguments, signature
+from inspect import BoundArguments, Signature, signature
 from types import FunctionType
 from typing import Any, Final, Literal, ParamSpec, TypeVar, get_args, overload
 
@@ -17,8 +17,11 @@ from django_idempotency.conf import as_timedelta, settings
 from django_idempotency.deliveries import KEY_ARGUMENT, Delivery, delivery_of
 from django_idempotency.exceptions import IdempotencyError, KeyReused, RequestInProgress, UsageError
 from django_idempotency.execution import aexecute, execute
+from django_idempotency.leases import Overtaken
 from django_idempotency.requirements import REQUIREMENTS, Requirement
 from django_idempotency.results import JsonResult, NoResult
+from django_idempotency.steps import SteppedOperation
+from django_idempotency.stepwise import execute_in_steps
 from django_idempotency.threads import on_thread
 from django_idempotency.values import Operation, Outcome
 
@@ -52,6 +55,8 @@ def idempotent_task(
     wait: float = 0.0,
     using: str | None = None,
     reruns: int = 0,
+    steps: bool = False,
+    lease: timedelta | float | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
@@ -70,6 +75,9 @@ def idempotent_task(function: Callable[..., Any] | None = None, /, **arguments: 
     - retry_delay: seconds until a duplicate comes again that came while the first was running.
     - wait: seconds that it waits in its worker before that.
     - reruns: how often to run again when the database gives up the transaction.
+    - steps: instead of one transaction, the function gets an `operation` (`django_idempotency.steps`) as a keyword
+      argument, whose steps commit one by one. When the job raises or dies, the next delivery goes on from there.
+    - lease: how long others wait for a worker that has died, a timedelta or seconds; None asks the settings.
 
     Write it below `@shared_task`, `@app.task` or `@task`. Django tells a job its id by its context alone, so
     that without a `key` it must be `@task(takes_context=True)`.
@@ -121,17 +129,21 @@ class _Options:
     wait: float = 0.0
     using: str | None = None
     reruns: int = 0
+    steps: bool = False
+    lease: timedelta | float | None = None
 
     def __post_init__(self) -> None:
         for name, requirement in _REQUIREMENTS.items():
             value = getattr(self, name)
             if not (requirement.accepts(value) or (value is None and name in _OPTIONAL)):
                 raise UsageError(f"{name} must be {requirement.words}, not {value!r}.")
+        if self.lease is not None and not self.steps:
+            raise UsageError("lease is for operations of several steps. Leave it out, or add steps=True.")
 
 
-_OPTIONAL: Final = frozenset({"key", "ttl", "using"})
+_OPTIONAL: Final = frozenset({"key", "ttl", "using", "lease"})
 _REQUIREMENTS: Final = {
-    **{name: REQUIREMENTS[name] for name in ("ttl", "wait", "using", "reruns")},
+    **{name: REQUIREMENTS[name] for name in ("ttl", "wait", "using", "reruns", "steps", "lease")},
     "key": Requirement(
         lambda value: isinstance(value, str) or callable(value), "a template, or a callable that takes the arguments"
     ),
@@ -149,7 +161,7 @@ class _Job:
 
     def __init__(self, function: Callable[..., Any], options: _Options) -> None:
         self.function, self.options = function, options
-        self.signature = signature(function)
+        self.signature = _without_operation(function) if options.steps else signature(function)
         if unknown := set(options.ignored_arguments) - set(self.signature.parameters):
             raise UsageError(f"ignored_arguments has {unknown}, which {function.__name__} does not take.")
         if isinstance(options.key, str):
@@ -165,7 +177,10 @@ class _Job:
         operation = self._operation(delivery, args, kwargs)
         call = _Call(self.function, args, kwargs)
         try:
-            outcome = execute(operation, call.run, **self.manner)
+            if self.options.steps:
+                outcome = execute_in_steps(operation, call.run_in_steps, lease=self._lease(), **self.manner)
+            else:
+                outcome = execute(operation, call.run, **self.manner)
         except IdempotencyError as error:
             return self._end_refused(error, call, operation, delivery)
         return self._end(outcome)
@@ -199,6 +214,9 @@ class _Job:
             ttl=settings.ttl if self.options.ttl is None else as_timedelta(self.options.ttl),
         )
 
+    def _lease(self) -> timedelta:
+        return settings.lease if self.options.lease is None else as_timedelta(self.options.lease)
+
     def _key(self, delivery: Delivery, bound: BoundArguments) -> str:
         if self.options.key is None:
             return delivery.require_id()
@@ -212,7 +230,7 @@ class _Job:
         return outcome.value
 
     def _end_refused(self, error: IdempotencyError, call: _Call, operation: Operation, delivery: Delivery) -> Any:
-        if error is call.refusal:
+        if error is call.refusal and not isinstance(error, Overtaken):
             raise error
         if isinstance(error, RequestInProgress):
             delivery.come_again(operation.key, self.options.retry_delay)
@@ -230,6 +248,22 @@ class _Job:
             raise DuplicateTask(f"{self.function.__name__} has run with this key before, and did not run again.")
 
 
+def _without_operation(function: Callable[..., Any]) -> Signature:
+    """Return what a job of several steps is enqueued with: all but the operation, which it is given."""
+    if iscoroutinefunction(function):
+        raise UsageError(
+            f"@idempotent_task(steps=True) takes no coroutine function, such as {function.__name__}. Write it as a "
+            "plain function."
+        )
+    given = signature(function)
+    if "operation" not in given.parameters:
+        raise UsageError(
+            f"@idempotent_task(steps=True) gives {function.__name__} its operation. Let it take that: "
+            f"def {function.__name__}(…, *, operation)."
+        )
+    return given.replace(parameters=[each for each in given.parameters.values() if each.name != "operation"])
+
+
 class _Call:
     """One call of the function, which remembers a refusal that is the function's own."""
 
@@ -243,6 +277,10 @@ class _Call:
         except IdempotencyError as error:
             self.refusal = error
             raise
+
+    def run_in_steps(self, stepped: SteppedOperation) -> Any:
+        self.kwargs = {**self.kwargs, "operation": stepped}
+        return self.run()
 
     async def arun(self) -> Any:
         try:
