@@ -21,13 +21,22 @@ class Client:
     address: tuple[str, int]
     dice: random.Random
 
-    def send(self, order: Order, path: str, *, fault: str = "", lossy: bool = False, altered: bool = False) -> Attempt:
-        """Send *order* once, and tell what came back."""
+    def send(
+        self,
+        order: Order,
+        path: str,
+        *,
+        fault: str = "",
+        gate: str = "",
+        lossy: bool = False,
+        altered: bool = False,
+    ) -> Attempt:
+        """Send *order* once, and tell what came back; *fault* and *gate* are headers that the view obeys."""
         loss = self.dice.choice(LOSSES) if lossy else ""
         sent = time.monotonic()
         try:
             with socket.create_connection(self.address, timeout=TIMEOUT) as connection:
-                request = self._request(order, path, fault=fault, altered=altered)
+                request = self._request(order, path, fault=fault, gate=gate, altered=altered)
                 connection.sendall(request[:-9] if loss == "half a request" else request)
                 if not loss:
                     return self._receive(connection, order, sent, altered=altered)
@@ -39,14 +48,14 @@ class Client:
             pass  # The worker died: nothing came back, or only a part of it.
         return Attempt(order=order.name, sent=sent, ended=time.monotonic(), altered=altered)
 
-    def _request(self, order: Order, path: str, *, fault: str, altered: bool) -> bytes:
+    def _request(self, order: Order, path: str, *, fault: str, gate: str, altered: bool) -> bytes:
         fields = {"name": order.name, "payer": order.payer, "payee": order.payee, "amount": order.amount}
         if altered:
             fields |= {"name": f"{order.name}!", "amount": order.amount + 1}
         body = json.dumps(fields).encode()
         head = (
             f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
-            f'Idempotency-Key: "{order.key}"\r\nX-User: {order.user}\r\nX-Fault: {fault}\r\n'
+            f'Idempotency-Key: "{order.key}"\r\nX-User: {order.user}\r\nX-Fault: {fault}\r\nX-Gate: {gate}\r\n'
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body

@@ -22,7 +22,9 @@ def serving(settings: Mapping[str, Any] | None = None) -> Iterator[Server]:
     settings = dict(settings or {})
     if connections["default"].vendor == "postgresql":
         # A second is what it takes by itself to look for a deadlock: a storm has many.
-        settings["OPTIONS"] = {"options": "-c deadlock_timeout=20ms", **settings.get("OPTIONS", {})}
+        options = dict(settings.get("OPTIONS", {}))
+        options["options"] = f"-c deadlock_timeout=20ms {options.get('options', '')}".strip()
+        settings["OPTIONS"] = options
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAULTS_DATABASE", json.dumps(settings))
         with running(COMMAND) as server:

@@ -8,6 +8,7 @@ urlpatterns = [
     path("plain/", views.plain),
     path("waiting/", views.waiting),
     path("rerun/", views.rerun),
+    path("careless/", views.careless),
     path("async/", views.coroutine),
     path("drf/", views.PaymentView.as_view()),
     path("unguarded/", views.unguarded),
