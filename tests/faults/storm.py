@@ -63,11 +63,11 @@ class Storm:
 
     def calm(self) -> None:
         """Send every order again, until it is acknowledged or has been in vain for long."""
-        deadline = time.monotonic() + TIMEOUT
 
         def insist(errand: tuple[Order, str]) -> None:
             order, path = errand
             client = self._client(random.Random(order.name))
+            deadline = time.monotonic() + TIMEOUT
             while True:
                 attempt = client.send(order, path)
                 self.attempts.append(attempt)

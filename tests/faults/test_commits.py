@@ -71,7 +71,7 @@ class TestCutBeforeCommit:
         retry = send(path)
 
         assert first.status == 500
-        assert kept.runs == kept.keys == []
+        assert (kept.runs, kept.keys) == ([], [])
         assert (retry.status, retry.replayed) == (201, False)
         assert bank.books().balances == {1: 70, 2: 130}
 

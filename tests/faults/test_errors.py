@@ -79,7 +79,7 @@ def held(send, order, path, place, **options):
 
 def assert_nothing_is_left(bank):
     books = bank.books()
-    assert books.runs == books.keys == []
+    assert (books.runs, books.keys) == ([], [])
     assert books.balances == {1: 100, 2: 100}
 
 
@@ -203,7 +203,7 @@ class TestChangedSinceTheSnapshot:
         first = self.be_overtaken(send, bank, path)
 
         assert first.status == 500
-        assert bank.books().runs == bank.books().keys == []
+        assert (bank.books().runs, bank.books().keys) == ([], [])
         retry = send(ONE_TO_TWO, path)
         assert (retry.status, retry.replayed) == (201, False)
         assert bank.books().balances == {1: 71, 2: 130}

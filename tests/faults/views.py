@@ -1,6 +1,7 @@
 """A bank: payments between accounts, behind each kind of door, and what breaks in the middle of them."""
 
 import json
+import secrets
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -47,6 +48,12 @@ def dawdle() -> None:
             cursor.execute("SET STATEMENT max_statement_time = 0.1 FOR SELECT SLEEP(60)")
 
 
+def hoard() -> None:
+    """Write until the disk is full."""
+    while True:
+        Effect.objects.bulk_create(Effect(label=secrets.token_hex(120)) for _ in range(1000))
+
+
 FAULTS: dict[str, Callable[[], object]] = {
     "kill": kill,
     "kill on commit": lambda: transaction.on_commit(kill),
@@ -54,6 +61,7 @@ FAULTS: dict[str, Callable[[], object]] = {
     "cut session": cut_session,
     "doom commit": doom_commit,
     "dawdle": dawdle,
+    "hoard": hoard,
     "read effects": lambda: list(Effect.objects.all()),
 }
 
