@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from django_idempotency.exceptions import UsageError
 from django_idempotency.execution import execute
+from django_idempotency.kept import keep, lease_of
 from django_idempotency.policy import Policy
 from django_idempotency.stepwise import execute_in_steps
 from django_idempotency.values import Codec, Operation, Outcome
@@ -22,6 +24,7 @@ def call_once(
     policy: Policy,
     codec: Codec[HttpResponseBase],
     wait: float,
+    request: HttpRequest,
 ) -> Outcome[HttpResponseBase]:
     """Call *handler* once per *operation*; if that has several steps, with itself as the argument `operation`."""
     if not policy.steps:
@@ -34,6 +37,8 @@ def call_once(
         using=policy.using,
         wait=wait,
         reruns=policy.reruns,
+        request=keep(request, extra=policy.get_kept_headers()) if policy.keep_request else "",
+        taken=lease_of(request),
     )
 
 

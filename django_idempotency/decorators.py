@@ -51,6 +51,7 @@ def idempotent(
     key_validator: Callable[[str], object] | None = None,
     steps: bool = False,
     lease: timedelta | float | None = None,
+    keep_request: bool | Collection[str] = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
@@ -73,6 +74,8 @@ def idempotent(view: Callable[..., Any] | None = None, /, **arguments: Any) -> A
     - steps: instead of one transaction, the view gets an `operation` (`django_idempotency.steps`), whose steps commit
       one by one. It is for views that reach other systems, and requires keys.
     - lease: how long others wait for a worker that has died between two steps, a timedelta or seconds.
+    - keep_request: keep the request until the operation ends, for `manage.py resume_idempotent_operations`; or the
+      names of further headers to keep with it.
 
     Put it below `@api_view` and above or below `@action`; on a class-based Django view through
     `method_decorator`. What checks who may call, such as `@login_required`, stands above it, so that it
@@ -146,7 +149,9 @@ def _respond(request: HttpRequest, policy: Policy, handler: Handler) -> HttpResp
         operation = _operation_for(request, policy)
         if operation is not None:
             codec = ResponseCodec.of(policy, request)
-            return call_once(operation, handler, policy=policy, codec=codec, wait=policy.get_wait()).value
+            return call_once(
+                operation, handler, policy=policy, codec=codec, wait=policy.get_wait(), request=request
+            ).value
     except IdempotencyError as error:
         http.report_refusal(error)
         return problem_response(error)

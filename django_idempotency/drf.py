@@ -59,6 +59,7 @@ class IdempotencyMixin:
     idempotency_ignored_fields: ClassVar[Collection[str]] = ()
     idempotency_steps: ClassVar[bool] = False
     idempotency_lease: ClassVar[timedelta | float | None] = None
+    idempotency_keep_request: ClassVar[bool | Collection[str]] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -172,6 +173,7 @@ def policy_of(view: IdempotencyMixin | type[IdempotencyMixin]) -> Policy:
         ignored_fields=view.idempotency_ignored_fields,
         steps=view.idempotency_steps,
         lease=view.idempotency_lease,
+        keep_request=view.idempotency_keep_request,
     )
 
 
@@ -214,6 +216,7 @@ def _respond_once(
             policy=policy,
             codec=replace(ResponseCodec.of(policy, request._request), stores=stores),
             wait=wait,
+            request=request._request,
         )
     if outcome.replayed:
         for name, value in headers.items():

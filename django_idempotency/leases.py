@@ -25,6 +25,7 @@ from django.utils import timezone
 from django_idempotency import claims, signals, store
 from django_idempotency.clock import DatabaseTime
 from django_idempotency.exceptions import RequestInProgress, UsageError
+from django_idempotency.fingerprint import Fingerprint
 from django_idempotency.models import (
     IdempotencyKey,
     IdempotencyKeyQuerySet,
@@ -80,9 +81,7 @@ class Lease:
     steps: tuple[StepRecord, ...] = ()
 
 
-def take(
-    operation: Operation, *, duration: timedelta, using: str | None = None, request: str = "", resuming: bool = False
-) -> Lease | Claim:
+def take(operation: Operation, *, duration: timedelta, using: str | None = None, request: str = "") -> Lease | Claim:
     """Claim *operation*, or take it up where an attempt has left it; or return the lost claim, with what is remembered.
 
     The claim is committed when this returns. Until it ends, the operation does not expire.
@@ -99,7 +98,7 @@ def take(
             return _begin(claim, operation, duration=duration, request=request)
     record = claim.record
     if record and not (record.completed or record.renewable) and operation.fingerprint.matches(record.fingerprint):
-        lease = _take_over(operation, alias, duration=duration, resuming=resuming)
+        lease = _take_over(operation, alias, duration=duration)
         if lease is not None:
             return lease
     return replace(claim, operation=operation)
@@ -210,6 +209,39 @@ def release(lease: Lease, *, note: str, uncertain: bool = False) -> None:
             _forget(lease)
 
 
+def resume(run: UUID, *, duration: timedelta, using: str, most: int) -> tuple[Lease | None, str] | None:
+    """Take up an abandoned *run* whose request was kept; return the lease, and the request.
+
+    There is no lease on one that was taken up so many times already as is allowed at *most*. None is returned where
+    another worker has it.
+    """
+    kept = IdempotentRun.objects.using(using).abandoned().filter(pk=run, state=IdempotentRun.State.OPEN)
+    row = kept.exclude(request="").values_list("request", "resumes", "key_id").first()
+    if row is None:
+        return None
+    request, resumes, key_id = row
+    if resumes >= most:
+        return None, request
+    key = IdempotencyKey.objects.using(using).only("namespace", "scope", "key", "method", "path").get(pk=key_id)
+    # Neither is compared: the request itself brings its own.
+    nothing: dict[str, Any] = {"fingerprint": Fingerprint.of(), "ttl": duration}
+    operation = Operation(
+        namespace=key.namespace, scope=key.scope, key=key.key, method=key.method, path=key.path, **nothing
+    )
+    lease = _take_over(operation, using, duration=duration, resumes=1)
+    return None if lease is None else (lease, request)
+
+
+def let_go(lease: Lease, *, note: str) -> None:
+    """Give back a lease that nobody has used."""
+    _own(lease).filter(lease_until__isnull=False).update(lease_until=None, note=note[:255])
+
+
+def fail(run: UUID, *, using: str) -> None:
+    """Leave an abandoned *run* to its client, or to a person."""
+    IdempotentRun.objects.using(using).abandoned().filter(pk=run).update(state=IdempotentRun.State.FAILED)
+
+
 def refuse_transaction(alias: str | None = None) -> None:
     """Refuse to go on in an open transaction on *alias*, or, if it is None, on any database.
 
@@ -258,7 +290,7 @@ def _begin(claim: Claim, operation: Operation, *, duration: timedelta, request: 
     return Lease(operation=operation, using=claim.using, duration=duration, run=run.pk, attempt=run.attempt)
 
 
-def _take_over(operation: Operation, alias: str, *, duration: timedelta, resuming: bool) -> Lease | None:
+def _take_over(operation: Operation, alias: str, *, duration: timedelta, resumes: int = 0) -> Lease | None:
     features = transaction.get_connection(alias).features
     runs = IdempotentRun.objects.using(alias).filter(key_id=operation.digest)
     try:
@@ -269,7 +301,7 @@ def _take_over(operation: Operation, alias: str, *, duration: timedelta, resumin
                 attempt=F("attempt") + 1,
                 lease_until=DatabaseTime() + duration,
                 state=IdempotentRun.State.OPEN,
-                resumes=F("resumes") + int(resuming),
+                resumes=F("resumes") + resumes,
             )
             if not taken:
                 return None

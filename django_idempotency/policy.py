@@ -36,14 +36,17 @@ class Policy:
     key_validator: Callable[[str], object] | None = None
     steps: bool = False
     lease: timedelta | float | None = None
+    keep_request: bool | Collection[str] = False
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
             if value is not None and not REQUIREMENTS[name].accepts(value):
                 raise UsageError(f"{name} must be {REQUIREMENTS[name].words}, not {value!r}.")
-        if not self.steps and self.lease is not None:
-            raise UsageError("lease is for operations of several steps. Leave it out, or add steps=True.")
+        if not self.steps and (self.lease is not None or self.keep_request):
+            raise UsageError(
+                "lease and keep_request are for operations of several steps. Leave them out, or add steps=True."
+            )
         if self.steps and self.required is False:
             raise UsageError(
                 "An operation of several steps needs a key to be taken up by after a crash. Leave required=False out."
@@ -64,6 +67,10 @@ class Policy:
     def get_lease(self) -> timedelta:
         """Return how long an operation of several steps waits for a worker that has died."""
         return settings.lease if self.lease is None else as_timedelta(self.lease)
+
+    def get_kept_headers(self) -> Collection[str]:
+        """Return the names of the headers that are kept with a request, besides the usual ones."""
+        return () if isinstance(self.keep_request, bool) else self.keep_request
 
     def get_wait(self) -> float:
         """Return how many seconds a concurrent request waits for the first one's answer."""

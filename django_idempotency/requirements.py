@@ -44,6 +44,10 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
+def _has_credentials(headers: Collection[str]) -> bool:
+    return any(name.lower() in {"authorization", "cookie", "proxy-authorization"} for name in headers)
+
+
 def _is_statuses(value: Any) -> bool:
     return isinstance(value, Collection) and all(_is_integer(status) and 200 <= status <= 599 for status in value)
 
@@ -61,6 +65,10 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "steps": _BOOLEAN,
     "lease": Requirement(
         lambda value: 1 <= _seconds(value) <= 86400, "a timedelta or a number of seconds, from 1 second to a day"
+    ),
+    "keep_request": Requirement(
+        lambda value: isinstance(value, bool) or (_is_names(value) and not _has_credentials(value)),
+        "True, False, or a collection of headers to keep besides, such as ('X-Tenant',), and no credentials",
     ),
     "ttl": _DURATION,
     "purge_overdue": _DURATION,

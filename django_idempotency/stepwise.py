@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -35,14 +36,14 @@ def execute_in_steps(
     wait: float = 0.0,
     reruns: int = 0,
     request: str = "",
-    resuming: bool = False,
+    taken: Lease | None = None,
 ) -> Outcome[T]:
     """Run *handler* until it has returned once; afterwards, replay that.
 
     The claim is committed first, with a *lease*. While one caller holds it, others are refused, or wait up to *wait*
     seconds. When the handler raises, what it has recorded stays, and the next caller goes on from there at once; when
     its process dies, as soon as the lease has run out. A step runs again up to *reruns* times when the database gives
-    up its transaction. *request* is kept until the end, for who may resume the operation (`resuming`).
+    up its transaction. *request* is kept until the end, for who resumes the operation: he has *taken* it up already.
 
     Raises:
         RequestInProgress, KeyReused, ResponseNotStored, ResponseExpired: Refused; the handler did not run, or
@@ -51,15 +52,26 @@ def execute_in_steps(
         StepsChanged: The handler asks for other steps than are recorded.
         UsageError: A transaction is open.
     """
+    if taken is not None:
+        return _Attempt(_adopted(taken, operation, lease), codec).run(handler, reruns=reruns)
     deadline = time.monotonic() + wait
     while True:
-        taken = leases.take(operation, duration=lease, using=using, request=request, resuming=resuming)
-        if isinstance(taken, Lease):
-            return _Attempt(taken, codec).run(handler, reruns=reruns)
-        response = answer(taken, deadline)
+        found = leases.take(operation, duration=lease, using=using, request=request)
+        if isinstance(found, Lease):
+            return _Attempt(found, codec).run(handler, reruns=reruns)
+        response = answer(found, deadline)
         if response is not None:
             return Outcome(value=codec.load(response), replayed=True)
         time.sleep(pause(deadline))
+
+
+def _adopted(taken: Lease, operation: Operation, duration: timedelta) -> Lease:
+    if taken.operation.digest != operation.digest:
+        raise UsageError(
+            "The kept request asks for another operation than it did: its key's scope depends on what is not kept. "
+            "Name the header that tells it in keep_request, or leave keep_request out."
+        )
+    return replace(taken, operation=operation, duration=duration)
 
 
 class _Attempt:

@@ -17,7 +17,7 @@ ARGUMENTS = {field.name for field in fields(Policy)}
 class TestPolicy:
     @pytest.mark.parametrize(("name", "value"), [pair for pair in pairs(ACCEPTED) if pair[0] in ARGUMENTS], ids=repr)
     def test_takes(self, name, value):
-        others = {"steps": True} if name == "lease" else {}
+        others = {"steps": True} if name in {"lease", "keep_request"} else {}
 
         assert getattr(Policy(**{**others, name: value}), name) is value
 

@@ -24,6 +24,7 @@ from django_idempotency import (
     opentelemetry,
     prometheus,
     purge,
+    resume,
     signals,
     steps,
     tasks,
@@ -268,6 +269,23 @@ class TestPurge:
         options = options_of("purge_idempotency_keys")
 
         assert {name.strip("`") for name, _, _ in rows(body_of("admin.md", "Options"))} == options
+
+
+class TestSteps:
+    def test_each_option_of_the_command_is_named(self):
+        table = rows(body_of("steps.md", "Going on without the client"))
+
+        assert {name.strip("`") for name, _, _ in table} == options_of("resume_idempotent_operations")
+
+    def test_each_argument_of_the_function_is_named(self):
+        signature = ", ".join(f"{name}={default}" for name, default in arguments_of(resume.resume).items())
+
+        assert f"`resume({signature})`" in words((DOCS / "steps.md").read_text())
+
+    def test_each_part_of_its_result_is_named(self):
+        named = CODE.findall(body_of("steps.md", "Going on without the client"))
+
+        assert {field.name for field in fields(resume.Resumed)} <= set(named)
 
 
 class TestPublishing:

@@ -233,9 +233,10 @@ class TestIdempotent:
 
 
 class TestPolicy:
-    def test_refuses_a_lease_without_steps(self):
+    @pytest.mark.parametrize("arguments", [{"lease": 30}, {"keep_request": True}], ids=str)
+    def test_refuses_what_is_for_steps_alone(self, arguments):
         with pytest.raises(UsageError, match="steps=True"):
-            Policy(lease=30)
+            Policy(**arguments)
 
     def test_refuses_steps_without_keys(self):
         with pytest.raises(UsageError, match="needs a key"):
