@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.conf import settings as django_settings
+from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
@@ -51,7 +52,14 @@ NEVER_STORED_HEADERS: Final = frozenset(
 
 
 class Settings:
-    """The `IDEMPOTENCY_*` settings, each read from Django's settings at the moment of use."""
+    """The `IDEMPOTENCY_*` settings, each read from Django's settings when it is first used.
+
+    Django looks for a setting that is not there anew each time, which takes longer than all else that is done with it.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+        setting_changed.connect(self._forget)
 
     @property
     def ttl(self) -> timedelta:
@@ -133,8 +141,14 @@ class Settings:
         )
 
     def _get(self, name: str, default: Any) -> Any:
-        value = getattr(django_settings, name, None)
+        try:
+            value = self._values[name]
+        except KeyError:
+            value = self._values[name] = getattr(django_settings, name, None)
         return default if value is None else value
+
+    def _forget(self, *, setting: str, **kwargs: Any) -> None:  # noqa: ARG002 - as signals are received
+        self._values.pop(setting, None)
 
     def _get_callable(self, name: str) -> Callable[..., Any] | None:
         value = self._get(name, None)

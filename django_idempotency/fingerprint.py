@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
+from functools import lru_cache
 from typing import Final
 
 from django.conf import settings
-from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.crypto import constant_time_compare
+from django.utils.encoding import force_bytes
 
 _VERSION: Final = b"\x01"
-_SALT: Final = "django_idempotency.fingerprint"
+_SALT: Final = b"django_idempotency.fingerprint"
 # The thread's own context would round to its precision, which is the project's, and may differ between workers.
 _EXACT: Final = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[Inexact, InvalidOperation])
 
@@ -47,7 +50,13 @@ class Fingerprint:
         return any(constant_time_compare(self._signed_with(secret), stored) for secret in secrets)
 
     def _signed_with(self, secret: str | bytes) -> str:
-        return salted_hmac(_SALT, self.content, secret=secret, algorithm="sha256").hexdigest()
+        return hmac.digest(_derived_key(secret), self.content, "sha256").hex()
+
+
+# As django.utils.crypto.salted_hmac does, which derives it anew each time.
+@lru_cache(maxsize=16)
+def _derived_key(secret: str | bytes) -> bytes:
+    return hashlib.sha256(_SALT + force_bytes(secret)).digest()
 
 
 def canonical_json(body: bytes | str, *, ignored_fields: Collection[str] = ()) -> bytes | None:
