@@ -15,17 +15,19 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import IntegrityError, OperationalError, transaction
+from django.db import DatabaseError, DataError, IntegrityError, OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 
 from django_idempotency.models import IdempotencyKey
 from django_idempotency.values import Operation, Record, StoredResponse
 
-Claimer = Callable[[BaseDatabaseWrapper, str, list[Any]], bool]
+Claimer = Callable[[CursorWrapper, Operation, datetime], bool]
 
 # Lock wait timed out; NOWAIT (MySQL 8).
 _MYSQL_LOCKED: Final = frozenset({1205, 3572})
 _PG_LOCK_NOT_AVAILABLE: Final = "55P03"
+_PG_DIVISION_BY_ZERO: Final = "22012"
 # Deadlock; record changed since the snapshot (MariaDB with innodb_snapshot_isolation).
 _MYSQL_ROLLED_BACK: Final = frozenset({1213, 1020})
 # Serialization failure; deadlock.
@@ -33,26 +35,12 @@ _PG_ROLLED_BACK: Final = frozenset({"40001", "40P01"})
 # A read transaction cannot become a write transaction, since another has written meanwhile.
 _SQLITE_BUSY_SNAPSHOT: Final = 517
 
-_COLUMNS: Final = ("id", "namespace", "scope", "key", "fingerprint", "method", "path", "created", "expires", "headers")
+_VALUES: Final = "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 
-def claim(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
+def claim(cursor: CursorWrapper, operation: Operation, now: datetime) -> bool:
     """Insert *operation*'s row, and tell whether this caller did it."""
-    quote = connection.ops.quote_name
-    columns = ", ".join(quote(column) for column in _COLUMNS)
-    row = [
-        _id(connection, operation),
-        operation.namespace,
-        operation.scope,
-        operation.key,
-        operation.fingerprint.sign(),
-        operation.method,
-        operation.path,
-        connection.ops.adapt_datetimefield_value(now),
-        connection.ops.adapt_datetimefield_value(now + operation.ttl),
-        "[]",
-    ]
-    return claimer(connection)(connection, f"INTO {_table(connection)} ({columns})", row)
+    return claimer(cursor.db)(cursor, operation, now)
 
 
 def claimer(connection: BaseDatabaseWrapper) -> Claimer:
@@ -63,67 +51,67 @@ def claimer(connection: BaseDatabaseWrapper) -> Claimer:
     return CLAIMERS.get(engine, claim_on_any)
 
 
-def claim_on_postgresql(connection: BaseDatabaseWrapper, into: str, row: list[Any]) -> bool:
+def claim_on_postgresql(cursor: CursorWrapper, operation: Operation, now: datetime) -> bool:
     """Insert unless another transaction holds the operation's advisory lock, or has committed its row.
 
     The lock ends with the transaction, so that a pooler in transaction mode cannot strand it. Its 64 bits are
     the digest's last: two keys that share them are told to come again, and never mixed up.
     """
-    lock = int.from_bytes(row[0].bytes[8:], "big", signed=True)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT {into} SELECT {_placeholders(row)} WHERE pg_try_advisory_xact_lock(%s) ON CONFLICT DO NOTHING",
-            [*row, lock],
-        )
-        return bool(cursor.rowcount == 1)
+    lock = int.from_bytes(operation.digest.bytes[8:], "big", signed=True)
+    # What can hold no quote is part of the text: to bind it costs psycopg as much as the row costs PostgreSQL.
+    cursor.execute(
+        f"INSERT {_into(cursor.db)} SELECT '{operation.digest}', %s, %s, %s, "
+        f"'{operation.fingerprint.sign()}', %s, %s, '{now}', '{now + operation.ttl}', '[]' "
+        f"WHERE pg_try_advisory_xact_lock({lock}) ON CONFLICT DO NOTHING",
+        [operation.namespace, operation.scope, operation.key, operation.method, operation.path],
+    )
+    return bool(cursor.rowcount == 1)
 
 
-def claim_on_mariadb(connection: BaseDatabaseWrapper, into: str, row: list[Any]) -> bool:
+def claim_on_mariadb(cursor: CursorWrapper, operation: Operation, now: datetime) -> bool:
     """Insert without waiting for a row that another transaction has inserted and not committed."""
-    with connection.cursor() as cursor:
-        try:
-            cursor.execute(
-                f"SET STATEMENT innodb_lock_wait_timeout=0 FOR INSERT IGNORE {into} VALUES ({_placeholders(row)})", row
-            )
-        except OperationalError as error:
-            if _code(error) in _MYSQL_LOCKED:
-                return False
-            raise
-        return bool(cursor.rowcount == 1)
+    try:
+        cursor.execute(
+            f"SET STATEMENT innodb_lock_wait_timeout=0 FOR INSERT IGNORE {_into(cursor.db)} {_VALUES}",
+            _row(cursor.db, operation, now),
+        )
+    except OperationalError as error:
+        if _code(error) in _MYSQL_LOCKED:
+            return False
+        raise
+    return bool(cursor.rowcount == 1)
 
 
-def claim_on_mysql(connection: BaseDatabaseWrapper, into: str, row: list[Any]) -> bool:
+def claim_on_mysql(cursor: CursorWrapper, operation: Operation, now: datetime) -> bool:
     """Look for the row without waiting, then insert.
 
     MySQL has no timeout for one statement. Between the two statements another claim can slip in; this one then
     waits for it, and gets its answer.
     """
-    table = _table(connection)
-    with connection.cursor() as cursor:
-        try:
-            cursor.execute(f"SELECT 1 FROM {table} WHERE id = %s FOR UPDATE NOWAIT", row[:1])
-            if cursor.fetchone():
-                return False
-            cursor.execute(f"INSERT IGNORE {into} VALUES ({_placeholders(row)})", row)
-        except OperationalError as error:
-            if _code(error) in _MYSQL_LOCKED:
-                return False
-            raise
-        return bool(cursor.rowcount == 1)
+    row = _row(cursor.db, operation, now)
+    try:
+        cursor.execute(f"SELECT 1 FROM {_table(cursor.db)} WHERE id = %s FOR UPDATE NOWAIT", row[:1])
+        if cursor.fetchone():
+            return False
+        cursor.execute(f"INSERT IGNORE {_into(cursor.db)} {_VALUES}", row)
+    except OperationalError as error:
+        if _code(error) in _MYSQL_LOCKED:
+            return False
+        raise
+    return bool(cursor.rowcount == 1)
 
 
-def claim_on_sqlite(connection: BaseDatabaseWrapper, into: str, row: list[Any]) -> bool:
+def claim_on_sqlite(cursor: CursorWrapper, operation: Operation, now: datetime) -> bool:
     """Insert; SQLite has one writer at a time, so that a duplicate waits for it (`timeout` in OPTIONS)."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"INSERT {into} VALUES ({_placeholders(row)}) ON CONFLICT DO NOTHING", row)
-        return bool(cursor.rowcount == 1)
+    cursor.execute(f"INSERT {_into(cursor.db)} {_VALUES} ON CONFLICT DO NOTHING", _row(cursor.db, operation, now))
+    return bool(cursor.rowcount == 1)
 
 
-def claim_on_any(connection: BaseDatabaseWrapper, into: str, row: list[Any]) -> bool:
+def claim_on_any(cursor: CursorWrapper, operation: Operation, now: datetime) -> bool:
     """Insert in a savepoint; a duplicate waits for the first to commit, as the primary key makes it."""
     try:
-        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-            cursor.execute(f"INSERT {into} VALUES ({_placeholders(row)})", row)
+        with transaction.atomic(using=cursor.db.alias):
+            cursor.execute(f"INSERT {_into(cursor.db)} {_VALUES}", _row(cursor.db, operation, now))
     except IntegrityError:
         return False
     return True
@@ -137,22 +125,18 @@ CLAIMERS: Final[dict[str, Claimer]] = {
 }
 
 
-def look_up(
-    connection: BaseDatabaseWrapper, operation: Operation, *, now: datetime, forgotten: datetime
-) -> Record | None:
+def look_up(cursor: CursorWrapper, operation: Operation, *, now: datetime, forgotten: datetime) -> Record | None:
     """Return what is remembered of *operation*, without a lock: a completed row does not change.
 
     What expired by *now* is refused; what expired by *forgotten* may run again.
     """
-    adapt = connection.ops.adapt_datetimefield_value
-    quote = connection.ops.quote_name
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT namespace, scope, {quote('key')}, fingerprint, status, headers, body, completed IS NOT NULL, "
-            f"expires <= %s, expires <= %s FROM {_table(connection)} WHERE id = %s",
-            [adapt(now), adapt(forgotten), _id(connection, operation)],
-        )
-        row = cursor.fetchone()
+    adapt = cursor.db.ops.adapt_datetimefield_value
+    cursor.execute(
+        f"SELECT namespace, scope, {cursor.db.ops.quote_name('key')}, fingerprint, status, headers, body, "
+        f"completed IS NOT NULL, expires <= %s, expires <= %s FROM {_table(cursor.db)} WHERE id = %s",
+        [adapt(now), adapt(forgotten), _id(cursor.db, operation)],
+    )
+    row = cursor.fetchone()
     if row is None:
         return None
     namespace, scope, key, fingerprint, status, headers, body, completed, expired, renewable = row
@@ -172,23 +156,47 @@ def look_up(
     )
 
 
-def complete(connection: BaseDatabaseWrapper, operation: Operation, response: StoredResponse, now: datetime) -> bool:
+def complete(cursor: CursorWrapper, operation: Operation, response: StoredResponse, now: datetime) -> bool:
     """Write *response* to the operation's row, and tell whether the row was there, and not completed before."""
-    with connection.cursor() as cursor:
-        # A row that a purge has deleted since the snapshot is still in it (PostgreSQL, repeatable read): to name it
-        # in the UPDATE would fail. Only our own is not completed.
+    # A row that a purge has deleted since the snapshot is still in it (PostgreSQL, repeatable read): to name it
+    # in the UPDATE would fail. Only our own is not completed.
+    cursor.execute(
+        f"UPDATE {_table(cursor.db)} SET status = %s, headers = %s, body = %s, completed = %s "
+        "WHERE id = %s AND completed IS NULL",
+        [
+            *_spell(cursor.db, response),
+            cursor.db.ops.adapt_datetimefield_value(now),
+            _id(cursor.db, operation),
+        ],
+    )
+    return bool(cursor.rowcount == 1)
+
+
+# Note [Completed and committed in one message]
+# PostgreSQL takes several statements in one message, and goes on to the next only if none has failed. So the COMMIT,
+# which would come next anyway, is sent with the completion, and saves a round trip. The division makes a failure
+# of a row that is not there: nothing is committed then. When Django commits, after that, psycopg finds no transaction,
+# and sends nothing; what waits for the commit (`on_commit`) runs as ever.
+def complete_and_commit(cursor: CursorWrapper, operation: Operation, response: StoredResponse, now: datetime) -> bool:
+    """Do what `complete` does, and commit the transaction, if the row was there and that saves a round trip.
+
+    The caller owns the transaction, and commits next. Where the answer is no, or an error is raised, nothing was
+    committed, unless the session was lost meanwhile.
+    """
+    if cursor.db.vendor != "postgresql" or cursor.db.features.uses_server_side_binding:
+        return complete(cursor, operation, response, now)
+    try:
         cursor.execute(
-            f"UPDATE {_table(connection)} SET status = %s, headers = %s, body = %s, completed = %s "
-            "WHERE id = %s AND completed IS NULL",
-            [
-                response.status,
-                json.dumps(list(response.headers)),
-                None if response.body is None else connection.Database.Binary(response.body),  # type: ignore[attr-defined]  # every backend has it
-                connection.ops.adapt_datetimefield_value(now),
-                _id(connection, operation),
-            ],
+            f"WITH completed AS (UPDATE {_table(cursor.db)} SET status = %s, headers = %s, body = %s, "
+            f"completed = '{now}' WHERE id = '{operation.digest}' AND completed IS NULL RETURNING 1) "
+            "SELECT 1 / count(*) FROM completed; COMMIT",
+            _spell(cursor.db, response),
         )
-        return bool(cursor.rowcount == 1)
+    except DataError as error:
+        if _code(error) == _PG_DIVISION_BY_ZERO:
+            return False
+        raise
+    return True
 
 
 def tables_without_transactions(connection: BaseDatabaseWrapper) -> list[str]:
@@ -215,7 +223,7 @@ def is_rolled_back(error: OperationalError) -> bool:
     return code in _MYSQL_ROLLED_BACK or code in _PG_ROLLED_BACK or code == _SQLITE_BUSY_SNAPSHOT
 
 
-def _code(error: OperationalError) -> int | str | None:
+def _code(error: DatabaseError) -> int | str | None:
     """Return the SQLSTATE of PostgreSQL (psycopg 3, psycopg2), or the number of MySQL, MariaDB or SQLite."""
     cause = error.__cause__
     for attribute in ("sqlstate", "pgcode", "sqlite_errorcode"):
@@ -233,5 +241,32 @@ def _table(connection: BaseDatabaseWrapper) -> str:
     return connection.ops.quote_name(IdempotencyKey._meta.db_table)
 
 
-def _placeholders(row: list[Any]) -> str:
-    return ", ".join(["%s"] * len(row))
+def _into(connection: BaseDatabaseWrapper) -> str:
+    key = connection.ops.quote_name("key")
+    return (
+        f"INTO {_table(connection)} (id, namespace, scope, {key}, fingerprint, method, path, created, expires, headers)"
+    )
+
+
+def _row(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> list[Any]:
+    return [
+        _id(connection, operation),
+        operation.namespace,
+        operation.scope,
+        operation.key,
+        operation.fingerprint.sign(),
+        operation.method,
+        operation.path,
+        connection.ops.adapt_datetimefield_value(now),
+        connection.ops.adapt_datetimefield_value(now + operation.ttl),
+        "[]",
+    ]
+
+
+def _spell(connection: BaseDatabaseWrapper, response: StoredResponse) -> list[Any]:
+    binary = connection.Database.Binary  # type: ignore[attr-defined]  # every backend has it
+    return [
+        response.status,
+        json.dumps(list(response.headers)),
+        None if response.body is None else binary(response.body),
+    ]

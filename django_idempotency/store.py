@@ -11,6 +11,7 @@ from typing import Final
 
 from django.db import OperationalError, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from django_idempotency import claims, signals
@@ -24,7 +25,7 @@ from django_idempotency.values import Operation, Record, StoredResponse
 _CLAIM_ATTEMPTS: Final = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Claim:
     """Whether this caller may run the operation; if not, what is remembered of it."""
 
@@ -34,31 +35,17 @@ class Claim:
     renewed: bool = False
     record: Record | None = None
     started: float = field(default_factory=time.perf_counter)
+    settled: bool = False
+    response: StoredResponse | None = None
 
     def settle(self, response: StoredResponse | None) -> None:
-        """Keep *response* with the effects, or, if it is None, keep neither.
+        """Keep *response* with the effects, or, if it is None, keep neither: both when the block is left.
 
-        A handler that marked the transaction for rollback has decided already: nothing is kept.
-
-        Raises:
-            UsageError: The key's row is gone, so that the effects could not be remembered; they roll back.
+        A handler that marked the transaction for rollback has decided already: nothing is kept. What is not
+        settled at all is committed as being in progress.
         """
-        connection = transaction.get_connection(self.using)
-        if response is None or connection.needs_rollback:
-            transaction.set_rollback(True, using=self.using)
-            return
-        if not claims.complete(connection, self.operation, response, timezone.now()):
-            raise UsageError(
-                "The handler deleted its own idempotency key, so that its effects could not be remembered. "
-                "Delete only expired keys."
-            )
-        seconds = time.perf_counter() - self.started
-        transaction.on_commit(lambda: self._report(seconds), using=self.using, robust=True)
-
-    def _report(self, seconds: float) -> None:
-        if self.renewed:
-            signals.expired.report(self.operation)
-        signals.executed.report(self.operation, seconds=seconds)
+        self.settled = True
+        self.response = response
 
 
 @contextmanager
@@ -71,18 +58,22 @@ def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim
 
     Raises:
         OperationalError: The database failed, or gave up the transaction of the caller.
-        UsageError: Another task's operation is open on this thread's connection.
+        UsageError: Another task's operation is open on this thread's connection. Or the key's row is gone, so that the
+            effects could not be remembered; they roll back.
     """
     alias = using or database()
+    connection = transaction.get_connection(alias)
     owns_transaction = not in_transaction(using=alias)
     renewing = False
     claim = Claim(operation=operation, using=alias, won=False)
     for _ in range(_CLAIM_ATTEMPTS):
         try:
-            with _sole_user(alias), transaction.atomic(using=alias):
-                claim = _claim(operation, alias, renewing=renewing)
+            with _sole_user(alias), transaction.atomic(using=alias), connection.cursor() as cursor:
+                claim = _claim(operation, cursor, renewing=renewing)
                 if claim.won:
                     yield claim
+                    if claim.settled:
+                        _settle(claim, cursor, commit=owns_transaction)
                     return
         except OperationalError as error:
             if claim.won:
@@ -143,28 +134,48 @@ def tables_without_transactions(*, using: str) -> list[str]:
 # to come again. So the first transaction ends, and the next one locks before it claims. It claims all the same:
 # that takes PostgreSQL's advisory lock, so that duplicates are told at once, and inserts if the row was purged
 # meanwhile.
-def _claim(operation: Operation, alias: str, *, renewing: bool) -> Claim:
-    connection = transaction.get_connection(alias)
+def _claim(operation: Operation, cursor: CursorWrapper, *, renewing: bool) -> Claim:
+    connection = cursor.db
     now = timezone.now()
     forgotten = now - settings.tombstone_ttl
     locks = connection.features.has_select_for_update
     expired = renewing and locks and _lock_expired(operation, connection, forgotten)
-    won = claims.claim(connection, operation, now)
+    won = claims.claim(cursor, operation, now)
     renewed = False
     # SQLite has no row locks: the claim, lost or won, has locked the database, and must be the first statement.
     if not won and (expired or (renewing and not locks and _lock_expired(operation, connection, forgotten))):
         _renew(operation, connection, now)
         won = renewed = True
-    record = None if won else _look_up(operation, connection, now)
-    return Claim(operation=operation, using=alias, won=won, renewed=renewed, record=record)
+    record = None if won else _look_up(operation, cursor, now)
+    return Claim(operation=operation, using=connection.alias, won=won, renewed=renewed, record=record)
 
 
-def _look_up(operation: Operation, connection: BaseDatabaseWrapper, now: datetime) -> Record | None:
-    record = claims.look_up(connection, operation, now=now, forgotten=now - settings.tombstone_ttl)
+def _settle(claim: Claim, cursor: CursorWrapper, *, commit: bool) -> None:
+    if claim.response is None or cursor.db.needs_rollback:
+        transaction.set_rollback(True, using=claim.using)
+        return
+    complete = claims.complete_and_commit if commit else claims.complete
+    if not complete(cursor, claim.operation, claim.response, timezone.now()):
+        raise UsageError(
+            "The handler deleted its own idempotency key, so that its effects could not be remembered. "
+            "Delete only expired keys."
+        )
+    seconds = time.perf_counter() - claim.started
+    transaction.on_commit(lambda: _report(claim, seconds), using=claim.using, robust=True)
+
+
+def _report(claim: Claim, seconds: float) -> None:
+    if claim.renewed:
+        signals.expired.report(claim.operation)
+    signals.executed.report(claim.operation, seconds=seconds)
+
+
+def _look_up(operation: Operation, cursor: CursorWrapper, now: datetime) -> Record | None:
+    record = claims.look_up(cursor, operation, now=now, forgotten=now - settings.tombstone_ttl)
     if record is not None and record.response.body is None and not record.expired and settings.tombstone_ttl:
         # Either it was never stored, or its moment has come since, and the purge has erased it. The clock now tells.
         now = timezone.now()
-        record = claims.look_up(connection, operation, now=now, forgotten=now - settings.tombstone_ttl)
+        record = claims.look_up(cursor, operation, now=now, forgotten=now - settings.tombstone_ttl)
     return record
 
 

@@ -57,10 +57,15 @@ def connecting_with(**options: Any) -> Iterator[None]:
     """Let every connection that is made inside of the block, in any thread, have these OPTIONS, too."""
     config = connections.settings["default"]
     original = config["OPTIONS"]
-    connections["default"].close()
+    _reconnect()
     config["OPTIONS"] = {**original, **options}
     try:
         yield
     finally:
-        connections["default"].close()
+        _reconnect()
         config["OPTIONS"] = original
+
+
+def _reconnect() -> None:
+    connections["default"].close()
+    vars(connections["default"].features).pop("uses_server_side_binding", None)  # Django reads it once.

@@ -6,7 +6,7 @@ from datetime import timedelta
 from threading import Barrier
 
 import pytest
-from django.db import OperationalError, connection, connections, transaction
+from django.db import DatabaseError, OperationalError, connection, connections, transaction
 from django.db.transaction import atomic
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -42,12 +42,19 @@ def claimer(request, engine, monkeypatch):
 
 
 def claim(number=1, **options):
-    return claims.claim(connection, operation(str(number), **options), timezone.now())
+    with connection.cursor() as cursor:
+        return claims.claim(cursor, operation(str(number), **options), timezone.now())
 
 
 def look_up(op, *, now=None, forgotten=None):
     now = now or timezone.now()
-    return claims.look_up(connection, op, now=now, forgotten=forgotten or now)
+    with connection.cursor() as cursor:
+        return claims.look_up(cursor, op, now=now, forgotten=forgotten or now)
+
+
+def complete(response, *, number=1, by=claims.complete):
+    with connection.cursor() as cursor:
+        return by(cursor, operation(str(number)), response, timezone.now())
 
 
 class TestClaimer:
@@ -200,9 +207,7 @@ class TestClaim:
         with connecting_with(**options):
             with atomic():
                 won = claim()
-                completed = claims.complete(
-                    connection, operation("1"), StoredResponse(status=201, body=b"\0"), timezone.now()
-                )
+                completed = complete(StoredResponse(status=201, body=b"\0"), by=claims.complete_and_commit)
             with atomic():
                 again = claim()
             record = look_up(operation("1"))
@@ -231,7 +236,7 @@ class TestLookUp:
     def test_completed_comes_back_as_it_was(self, body):
         response = StoredResponse(status=201, headers=[("Location", "/ü"), ("Link", "a"), ("Link", "b")], body=body)
         claim()
-        claims.complete(connection, operation("1"), response, timezone.now())
+        complete(response)
 
         record = look_up(operation("1"))
 
@@ -241,7 +246,7 @@ class TestLookUp:
 
     def test_response_without_status(self):
         claim()
-        claims.complete(connection, operation("1"), StoredResponse(), timezone.now())
+        complete(StoredResponse())
 
         record = look_up(operation("1"))
 
@@ -287,9 +292,7 @@ class TestComplete:
     def test_writes_the_response(self):
         claim()
 
-        completed = claims.complete(
-            connection, operation("1"), StoredResponse(status=201, headers=[("ETag", "a")]), timezone.now()
-        )
+        completed = complete(StoredResponse(status=201, headers=[("ETag", "a")]))
 
         row = IdempotencyKey.objects.get()
         assert completed
@@ -298,22 +301,61 @@ class TestComplete:
         assert row.completed >= row.created
 
     def test_missing_row_is_told(self):
-        assert not claims.complete(connection, operation("1"), StoredResponse(), timezone.now())
+        assert not complete(StoredResponse())
 
     def test_completed_row_is_not_completed_again(self):
         claim()
-        claims.complete(connection, operation("1"), StoredResponse(status=201), timezone.now())
+        complete(StoredResponse(status=201))
 
-        assert not claims.complete(connection, operation("1"), StoredResponse(status=202), timezone.now())
+        assert not complete(StoredResponse(status=202))
         assert IdempotencyKey.objects.get().status == 201
 
     def test_headers_are_json(self):
         claim()
-        claims.complete(connection, operation("1"), StoredResponse(headers=[("X", '"\\')]), timezone.now())
+        complete(StoredResponse(headers=[("X", '"\\')]))
 
         with connection.cursor() as cursor:
             cursor.execute("SELECT headers FROM django_idempotency_idempotencykey")
             assert json.loads(cursor.fetchone()[0]) == [["X", '"\\']]
+
+
+@pytest.mark.django_db(transaction=True)
+class TestCompleteAndCommit:
+    def test_writes_the_response(self):
+        with atomic():
+            claim()
+            completed = complete(StoredResponse(status=201, body=b"a"), by=claims.complete_and_commit)
+
+        row = IdempotencyKey.objects.get()
+        assert completed
+        assert (row.status, bytes(row.body or b"")) == (201, b"a")
+
+    def test_missing_row_is_told_and_nothing_committed(self):
+        with atomic():
+            Effect.objects.create(label="a")
+            completed = complete(StoredResponse(), by=claims.complete_and_commit)
+            transaction.set_rollback(True)
+
+        assert not completed
+        assert not Effect.objects.exists()
+
+    def test_other_errors_propagate_and_nothing_is_committed(self):
+        with pytest.raises(DatabaseError), atomic():  # noqa: PT012
+            claim()
+            complete(StoredResponse(status=-1), by=claims.complete_and_commit)
+
+        assert not IdempotencyKey.objects.exists()
+
+    @pytest.mark.engine("postgresql")
+    def test_one_round_trip(self):
+        with atomic():
+            claim()
+            with CaptureQueriesContext(connection) as queries:
+                complete(StoredResponse(), by=claims.complete_and_commit)
+            transaction_is_over = connection.connection.info.transaction_status.name == "IDLE"
+
+        assert len(queries) == 1
+        assert transaction_is_over
 
 
 @contextmanager

@@ -229,9 +229,11 @@ class TestRaisedBadRequest:
 
 @contextmanager
 def session_cut_before_commit():
-    """Cut the session once the key's row is completed: what follows is the COMMIT."""
+    """Cut the session once the key's row is completed, or, where that and the COMMIT are one message, before it."""
 
     def wrapper(execute, sql, params, many, context):
+        if sql.endswith("COMMIT"):
+            cut_session()
         result = execute(sql, params, many, context)
         if sql.startswith("UPDATE") and "completed" in sql:
             cut_session()
