@@ -31,25 +31,28 @@ def main() -> int:
     """Run what was asked for, and print each part's tables as soon as they are there."""
     options = parse()
     python = sys.executable if options.without_peers else prepared()
-    results: dict[str, Any] = {
-        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"cores": os.cpu_count(), "system": platform.platform()},
-        "parts": [],
-    }
     failed = False
     for name in options.parts:
         for engine in PARTS[name].engines:
             if engine not in options.engines:
                 continue
             part = run(name, engine, python, options)
-            failed = failed or part is None
-            if part is not None:
-                results["parts"].append(part)
-                print("\n".join(part_lines(part)), flush=True)
+            if part is None:
+                failed = True
+                continue
+            print("\n".join(part_lines(part)), flush=True)
             if options.out:
-                options.out.write_text(json.dumps(results, indent=1) + "\n")
+                keep(part, options.out)
     return int(failed)
+
+
+def keep(part: dict[str, Any], out: Path) -> None:
+    """Write the part's results beside those of others, in place of its earlier ones."""
+    parts = json.loads(out.read_text())["parts"] if out.exists() else []
+    kept = {(each["part"], each["engine"]): each for each in [*parts, part]}
+    order = [(name, engine) for name in PARTS for engine in ENGINES]
+    parts = sorted(kept.values(), key=lambda each: order.index((each["part"], each["engine"])))
+    out.write_text(json.dumps({"parts": parts}, indent=1) + "\n")
 
 
 def parse() -> argparse.Namespace:
@@ -66,7 +69,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small numbers, which show that it runs and no more")
     parser.add_argument("--without-peers", action="store_true", help="install nothing, and leave the peers out")
     parser.add_argument("--database", default="idempotency_benchmark", help="the database to make (%(default)s)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="keep the results there, as JSON")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="keep the results there, as JSON, beside other parts'")
     options = parser.parse_args()
     options.parts = options.parts or list(PARTS)
     options.engines = options.engines.split(",")
@@ -94,7 +97,16 @@ def run(name: str, engine: str, python: str, options: argparse.Namespace) -> dic
         if subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode:
             print(f"{name}, {engine}: failed", file=sys.stderr, flush=True)
             return None
-        return {"part": name, "engine": engine, "load_before": load, **json.loads(out.read_text())}
+        return {
+            "part": name,
+            "engine": engine,
+            "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+            "load_before": load,
+            **json.loads(out.read_text()),
+        }
 
 
 def url(engine: str, directory: str) -> str:

@@ -20,7 +20,7 @@ def own_database() -> Iterator[None]:
         administrate(f"CREATE DATABASE {name()}")
     try:
         call_command("migrate", run_syncdb=True, verbosity=0, skip_checks=True)
-        User.objects.create(pk=1, username="customer", is_staff=True, is_superuser=True)
+        User.objects.create(pk=1, username="customer1", is_staff=True, is_superuser=True)
         yield
     finally:
         connections.close_all()
@@ -62,7 +62,7 @@ def facts() -> dict[str, str]:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             settings = ("server_version", "fsync", "synchronous_commit", "shared_buffers", "autovacuum")
-            statement = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
+            statement = "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s)"
             cursor.execute(statement, [list(settings)])
         elif connection.vendor == "mysql":
             cursor.execute(
@@ -70,5 +70,5 @@ def facts() -> dict[str, str]:
                 "'innodb_buffer_pool_size')"
             )
         else:
-            cursor.execute("SELECT 'version', sqlite_version()")
+            cursor.execute("SELECT 'SQLite', sqlite_version()")
         return {key: str(value) for key, value in cursor.fetchall()}

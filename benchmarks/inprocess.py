@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import override_settings
 
 from benchmarks.database import backend_pid
+from benchmarks.payment import payment
 from benchmarks.project.models import Payment
 from benchmarks.project.sides import ATOMIC, BARE, Side, sides
 from benchmarks.results import Spread, Table
@@ -38,6 +38,12 @@ class Client:
         self.side = side
         with override_settings(MIDDLEWARE=list(side.middleware)):
             self.handler = WSGIHandler()
+
+    def take_turn(self, stopwatch: Stopwatch, requests: int) -> Turn:
+        """Make so many payments, then replay them, if the side knows keys."""
+        keys = [str(uuid.uuid4()) for _ in range(requests)]
+        first = self.first(stopwatch, keys)
+        return Turn(first, self.replay(stopwatch, keys) if self.side.replays else None)
 
     def first(self, stopwatch: Stopwatch, keys: Sequence[str]) -> Cost:
         before = Payment.objects.count()
@@ -71,8 +77,7 @@ def start_response(status: str, headers: list[tuple[str, str]], exc_info: object
 
 def environ(path: str, key: str) -> dict[str, Any]:
     """Return one request as a server hands it over: a payment, under a key that nobody else has."""
-    payment = {"account": 4711, "amount": "4.20", "currency": "EUR", "reference": f"order {key}"}
-    body = json.dumps(payment).encode()
+    body = payment(key)
     return {
         "REQUEST_METHOD": "POST",
         "PATH_INFO": path,
@@ -104,13 +109,7 @@ def measure(scale: Scale) -> list[Table]:
 def run(scale: Scale, *, title: str) -> Table:
     """Let every side make payments, then those that know keys replay them."""
     stopwatch = Stopwatch(pid=backend_pid())
-
-    def take_turn(client: Client) -> Turn:
-        keys = [str(uuid.uuid4()) for _ in range(scale.requests)]
-        first = client.first(stopwatch, keys)
-        return Turn(first, client.replay(stopwatch, keys) if client.side.replays else None)
-
-    turns = {side.name: partial(take_turn, Client(side)) for side in sides()}
+    turns = {side.name: partial(Client(side).take_turn, stopwatch, scale.requests) for side in sides()}
     return table(interleaved(turns, rounds=scale.rounds), title=title)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import time
 from importlib import import_module
 from importlib.metadata import version
@@ -31,7 +32,11 @@ def main() -> None:
         )
         figures = {
             "server": facts(),
-            "versions": {name: version(name) for name in ("Django", "djangorestframework")},
+            "versions": {
+                "Python": platform.python_version(),
+                "Django": version("Django"),
+                "djangorestframework": version("djangorestframework"),
+            },
             "tables": [table.as_json() for table in tables],
             "seconds": time.monotonic() - started,
         }

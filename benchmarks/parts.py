@@ -20,4 +20,10 @@ PARTS: Final = {
     "inprocess": Part(),
     "http": Part(wrk=True),
     "latency": Part(engines=(POSTGRESQL,)),
+    "contention": Part(engines=(POSTGRESQL, MARIADB), wrk=True),
+    "growth": Part(engines=(POSTGRESQL,)),
+    "purge": Part(),
+    "upload": Part(engines=(POSTGRESQL,)),
+    "admin": Part(engines=(POSTGRESQL,)),
+    "indexes": Part(engines=(POSTGRESQL,)),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks.environment import ROOT
+from benchmarks.payment import payment
 from benchmarks.project.sides import Side
 
 
@@ -29,9 +29,8 @@ class Server:
     def pay(self, key: str) -> int:
         """Send one payment as the script for wrk does, and return the answer's status."""
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        payment = {"account": 4711, "amount": "4.20", "currency": "EUR", "reference": f"order {key}"}
         headers = {"Content-Type": "application/json", "Accept": "application/json", "Idempotency-Key": key}
-        client.request("POST", self.side.path, json.dumps(payment), headers)
+        client.request("POST", self.side.path, payment(key), headers)
         response = client.getresponse()
         response.read()
         client.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,4 +53,6 @@ def load(
     options = [f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout=30s", "-s", SCRIPT]
     arguments = [prefix, str(keys), str(repeats)]
     run = subprocess.run([wrk, *options, url, "--", *arguments], capture_output=True, text=True, check=True)
+    # The server ends what wrk has begun, and did not wait for.
+    time.sleep(0.2)
     return Load(**json.loads(run.stdout.rstrip().rpartition("\n")[2]))

@@ -76,7 +76,7 @@ class IdempotencyKey(models.Model):
         verbose_name = _("idempotency key")
         verbose_name_plural = _("idempotency keys")
         # The scope's index is small, since it repeats itself; one on the key or on both scope and expiry doubles what a
-        # first request writes (benchmarks/admin.py).
+        # first request writes (benchmarks/indexes.py).
         indexes: ClassVar = [
             models.Index(fields=["expires"], name="idempotency_expires"),
             models.Index(fields=["scope"], name="idempotency_scope"),

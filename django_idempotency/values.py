@@ -108,7 +108,7 @@ class Outcome(Generic[T]):
 # in behind its length, so that no two different triples run into the same bytes.
 #
 # Its first 32 bits are a digest of the key alone, so that people find a key whose scope they do not know in a range
-# of the primary key. An index on the key would double what each first request writes (see benchmarks/admin.py). The
+# of the primary key. An index on the key would double what each first request writes (see benchmarks/indexes.py). The
 # other bits are a digest of all three: two scopes with the same key still differ in 89 bits.
 #
 # 121 of its bits are the digest's; the others say that it is a UUID of version 8 (RFC 9562, section 5.8). MariaDB's

@@ -22,6 +22,16 @@ if _own["ENGINE"].endswith("sqlite3"):
     }
 DATABASES = {"default": _own, "server": _server}
 
+# Without DEBUG, Django would mail errors instead of writing them.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {
+        "django": {"handlers": ["console"], "level": "ERROR", "propagate": False},
+        "django_idempotency": {"level": "ERROR"},  # Not each refusal.
+    },
+}
 SECRET_KEY = "benchmarks"
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True
