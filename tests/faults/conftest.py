@@ -13,11 +13,12 @@ from pytest_django import DjangoDbBlocker
 from tests.faults.bank import Bank
 from tests.faults.model import violations
 from tests.faults.storm import ACCOUNTS, Storm, worker_killer
+from tests.gate import TIMEOUT
 from tests.server import Server
 
 STORMS = pytest.StashKey[list[str]]()
 BALANCE = 300
-SHORT_STORM = 4.0
+SHORT_STORM = 3.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class Weather:
         faults: Sequence[str] = (),
         acts: Sequence[Callable[[], None]] = (),
         then: Callable[[], None] = lambda: None,
+        patience: float = TIMEOUT,
     ) -> list[str]:
         """Let it storm, let it calm down, *then* included, and return the promises that were broken."""
         connections.close_all()  # Else this thread's own session may be cut.
@@ -45,7 +47,7 @@ class Weather:
         storm = Storm(server=server, paths=paths, faults=faults, acts=[kill_worker, *acts], seed=self.seed)
         storm.rage(self.seconds)
         then()
-        storm.calm()
+        storm.calm(patience)
         server.wait_idle()
         self.forecast.append(str(storm))
         return violations([order for order, _ in storm.orders.values()], storm.attempts, opening, bank.books())
@@ -86,7 +88,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     weather: Weather | None = getattr(item, "funcargs", {}).get("weather")
     if report.when == "call" and weather is not None:
         storms = item.config.stash.setdefault(STORMS, [])
-        name = item.nodeid.rpartition("/")[2]
+        name = item.nodeid.removeprefix("tests/faults/")
         storms += [f"{name}, seed {weather.seed}: {storm}" for storm in weather.forecast]
     if report.when == "call" and report.failed:
         for server in getattr(item, "funcargs", {}).values():

@@ -14,11 +14,12 @@ import psutil
 
 from tests.faults.clients import Client
 from tests.faults.model import Attempt, Order
-from tests.gate import TIMEOUT
 from tests.server import Server
 
 CLIENTS = 8
 ACCOUNTS = 4
+# However slow the machine is.
+LEAST_ORDERS = 40
 # How often an order is sent before its client leaves it to the calm.
 PATIENCE = 8
 
@@ -27,7 +28,8 @@ PATIENCE = 8
 class Storm:
     """Clients on *paths* of a server, *faults* that their requests bring along, and *acts* from outside.
 
-    `rage` lasts for some seconds, and for two rounds of all acts at least; `calm` insists on every order.
+    `rage` lasts for some seconds, and at least for two rounds of all acts and for some orders; `calm` insists on every
+    order.
     """
 
     server: Server
@@ -61,13 +63,13 @@ class Storm:
         for future in futures:
             future.result()
 
-    def calm(self) -> None:
-        """Send every order again, until it is acknowledged or has been in vain for long."""
+    def calm(self, patience: float) -> None:
+        """Send every order again, until it is acknowledged or that many seconds are over."""
 
         def insist(errand: tuple[Order, str]) -> None:
             order, path = errand
             client = self._client(random.Random(order.name))
-            deadline = time.monotonic() + TIMEOUT
+            deadline = time.monotonic() + patience
             while True:
                 attempt = client.send(order, path)
                 self.attempts.append(attempt)
@@ -121,7 +123,7 @@ class Storm:
     def _break_things(self, end: float) -> None:
         dice = random.Random(f"{self.seed} acts")
         rounds = 0
-        while time.monotonic() < end or rounds < 2:
+        while time.monotonic() < end or rounds < 2 or len(self.orders) < LEAST_ORDERS:
             for act in dice.sample(self.acts, len(self.acts)):
                 time.sleep(dice.uniform(0.05, 0.5))  # The storm's pace; no test waits for what happens meanwhile.
                 act()

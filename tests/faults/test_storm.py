@@ -88,13 +88,23 @@ class TestStorm:
         with serving(settings) as server:
             assert weather.brew(server, bank, paths=(*PATHS, "/rerun/"), faults=faults(), acts=acts(bank)) == []
 
-    def test_without_keys_it_does_not(self, weather, bank):
-        """A storm that is no danger to anybody would prove nothing."""
-        with serving() as server:
-            broken = weather.brew(server, bank, paths=["/unguarded/"], faults=CRASHES)
 
-        assert any("executed twice" in violation for violation in broken)
-        assert any("answered in two ways" in violation for violation in broken)
+class TestStormOnWhatIsWrong:
+    """A storm that is no danger to anybody would prove nothing."""
+
+    @pytest.mark.parametrize(
+        ("path", "faults"),
+        [
+            ("/unguarded/", ["executed twice", "answered in two ways"]),
+            ("/recorded-afterwards/", ["executed twice"]),
+            ("/recorded-first/", ["stuck", "its key is remembered, its effect is not there"]),
+        ],
+    )
+    def test_finds_it(self, weather, bank, path, faults):
+        with serving() as server:
+            broken = "\n".join(weather.brew(server, bank, paths=[path], faults=CRASHES, patience=0))
+
+        assert all(fault in broken for fault in faults)
 
 
 @pytest.mark.engine("postgresql")

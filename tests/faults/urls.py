@@ -1,7 +1,7 @@
 from django.urls import path
 
 from tests.app.views import process
-from tests.faults import views
+from tests.faults import naive, views
 
 urlpatterns = [
     path("process/", process),
@@ -11,5 +11,7 @@ urlpatterns = [
     path("careless/", views.careless),
     path("async/", views.coroutine),
     path("drf/", views.PaymentView.as_view()),
-    path("unguarded/", views.unguarded),
+    path("unguarded/", naive.unguarded),
+    path("recorded-afterwards/", naive.recorded_afterwards),
+    path("recorded-first/", naive.recorded_first),
 ]

@@ -106,8 +106,6 @@ def break_down(request: HttpRequest | Request, here: str) -> None:
 plain = idempotent(scope=caller)(pay)
 waiting = idempotent(scope=caller, wait=5)(pay)
 rerun = idempotent(scope=caller, reruns=3)(pay)
-# What everything else is measured against: a transaction, and no key.
-unguarded = transaction.atomic(pay)
 
 
 @idempotent(scope=caller)
