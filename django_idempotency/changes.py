@@ -79,6 +79,34 @@ def erased(ids: Sequence[UUID]) -> Iterator[list[IdempotencyKey]]:
         yield keys
 
 
+@contextmanager
+def settled(step: int, *, happened: bool, result: str = "") -> Iterator[IdempotentStep | None]:
+    """Say whether an uncertain call, or its undo, has happened, together with what the block writes, or not at all.
+
+    Yield the step; or None, and nothing changes, if it is not uncertain any more, or somebody is at its operation. Who
+    was at it before cannot write any more. *result* is the JSON of what a call has returned that has happened.
+    """
+    alias = database()
+    features = transaction.get_connection(alias).features
+    with transaction.atomic(using=alias):
+        steps = IdempotentStep.objects.using(alias).uncertain().filter(pk=step)
+        runs = IdempotentRun.objects.using(alias).filter(pk__in=list(steps.values_list("run_id", flat=True)))
+        is_free = not features.has_select_for_update_skip_locked or runs.select_for_update(skip_locked=True).exists()
+        opened = {"state": IdempotentRun.State.OPEN, "lease_until": None, "resumes": 0, "note": ""}
+        if not is_free or not runs.abandoned().update(attempt=F("attempt") + 1, **opened):
+            yield None
+            return
+        found = steps.get()
+        if found.state == IdempotentStep.State.UNDOING:
+            state = IdempotentStep.State.UNDONE if happened else IdempotentStep.State.DONE
+            steps.update(state=state)
+        elif happened:
+            steps.update(state=IdempotentStep.State.DONE, result=result, finished=timezone.now())
+        else:
+            steps.delete()
+        yield found
+
+
 def _delete(connection: BaseDatabaseWrapper, rows: IdempotencyKeyQuerySet, ids: Sequence[UUID]) -> int:
     deleted = batches.delete(connection, rows, ids)
     # Not all of these keys need be gone: SQLite has no row locks, and asks in the statement itself.

@@ -87,6 +87,7 @@ class IdempotencyKey(models.Model):
             ("view_response", "Can view stored responses"),
             ("expire_idempotencykey", "Can expire idempotency keys"),
             ("erase_response", "Can erase stored responses"),
+            ("settle_outcome", "Can settle uncertain outcomes"),
         ]
 
     def __str__(self) -> str:

@@ -12,7 +12,8 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from django_idempotency.admin.states import State, state_of
+from django_idempotency.admin.operations import states_of
+from django_idempotency.admin.states import State, is_lasting, state_of
 from django_idempotency.admin.tallies import local
 from django_idempotency.admin.users import users_of
 from django_idempotency.conf import settings
@@ -78,8 +79,8 @@ class Columns:
         return _time(key.created, "j M H:i")
 
     @admin.display(description=_("expires"), ordering="expires")
-    def expires_at(self, key: IdempotencyKey) -> str:
-        return _time(key.expires, "j M H:i")
+    def expires_at(self, key: IdempotencyKey) -> str | None:
+        return None if is_lasting(key) else _time(key.expires, "j M H:i")
 
     @admin.display(description=_("size"))
     def size(self, key: IdempotencyKey) -> str | None:
@@ -87,10 +88,12 @@ class Columns:
         return None if size is None else filesizeformat(size)
 
     def with_users(self, keys: Iterable[IdempotencyKey], request: HttpRequest) -> list[IdempotencyKey]:
-        """Return *keys*, each knowing the user whose it is, as far as the one who asks may."""
+        """Return *keys*, each knowing the user whose it is, as far as the one who asks may, and how far it has come."""
         kept = list(keys)
         users = users_of({key.scope for key in kept}, request=request, site=self.admin_site)
+        states = states_of(kept)
         for key in kept:
+            key.shown_state = states.get(key.pk)  # type: ignore[attr-defined]  # ours
             key.scope_user = users.get(key.scope)  # type: ignore[attr-defined]  # ours
         return kept
 
@@ -111,10 +114,14 @@ class Columns:
 
     def state_of(self, key: IdempotencyKey) -> State:
         """Return the state of *key* now."""
+        shown: State | None = getattr(key, "shown_state", None)
+        now = timezone.now()
+        if shown is not None and key.expires > now:
+            return shown
         return state_of(
             key,
             is_stored=self.size_of(key) is not None,
-            now=timezone.now(),
+            now=now,
             tombstone_ttl=settings.tombstone_ttl,
         )
 

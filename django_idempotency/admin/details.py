@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
@@ -16,6 +16,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from django_idempotency.admin.bodies import HEAD_SIZE, Preview, preview
+from django_idempotency.admin.states import is_lasting
 
 if TYPE_CHECKING:
     from django_idempotency.models import IdempotencyKey, IdempotencyKeyQuerySet
@@ -33,17 +34,20 @@ class Event:
     note: str = ""
 
 
-def timeline(key: IdempotencyKey, *, now: datetime, tombstone_ttl: timedelta) -> list[Event]:
-    """Return what happened to *key*, and what will, in order."""
-    return sorted(
-        chain(_milestones(key, now=now, tombstone_ttl=tombstone_ttl), _logged(key)), key=lambda event: event.time
-    )
+def timeline(
+    key: IdempotencyKey, *, now: datetime, tombstone_ttl: timedelta, besides: Iterable[Event] = ()
+) -> list[Event]:
+    """Return what happened to *key*, and what will, in order; and what happened *besides*."""
+    events = chain(_milestones(key, now=now, tombstone_ttl=tombstone_ttl), besides, _logged(key))
+    return sorted(events, key=lambda event: event.time)
 
 
 def _milestones(key: IdempotencyKey, *, now: datetime, tombstone_ttl: timedelta) -> Iterator[Event]:
     yield Event(time=key.created, what=_("Claimed"))
     if key.completed is not None:
         yield Event(time=key.completed, what=_("Completed"), note=_duration(key.completed - key.created))
+    if is_lasting(key):
+        return
     yield Event(time=key.expires, what=_("Expires") if key.expires > now else _("Expired"))
     if tombstone_ttl:
         end = key.expires + tombstone_ttl

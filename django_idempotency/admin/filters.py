@@ -6,13 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from django_idempotency.admin.windows import LISTED_ROWS
 from django_idempotency.conf import settings
+from django_idempotency.models import IdempotentRun
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -54,6 +57,8 @@ class StateFilter(ChoiceFilter):
                 _("Response not stored"),
                 lambda keys: keys.unexpired().completed().filter(body__isnull=True),
             ),
+            "unfinished": (_("Unfinished"), lambda keys: keys.unexpired().filter(completed__isnull=True)),
+            "uncertain": (_("Uncertain"), lambda keys: keys.filter(pk__in=_uncertain(keys))),
             "expired": (_("Expired"), lambda keys: keys.expired()),
         }
 
@@ -61,6 +66,12 @@ class StateFilter(ChoiceFilter):
         if self.value() is None:
             return keys
         return keys.expired() if self.value() == "expired" else keys.unexpired()
+
+
+def _uncertain(keys: IdempotencyKeyQuerySet) -> list[UUID]:
+    # A list: a subquery would be asked for each row of the window.
+    uncertain = IdempotentRun.objects.using(keys.db).uncertain().order_by("started")
+    return list(uncertain.values_list("key_id", flat=True)[:LISTED_ROWS])
 
 
 class StatusFilter(ChoiceFilter):

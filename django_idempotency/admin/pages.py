@@ -18,8 +18,9 @@ from django_idempotency.admin.changelist import BoundedPaginator, KeyChangeList
 from django_idempotency.admin.charts import chart_of
 from django_idempotency.admin.details import body_of, timeline
 from django_idempotency.admin.filters import CreatedFilter, MethodFilter, StateFilter, StatusFilter, WindowPosition
+from django_idempotency.admin.operations import events_of, shown_run
+from django_idempotency.admin.settling import Settling
 from django_idempotency.admin.tallies import days, hours, tally
-from django_idempotency.admin.views import Views
 from django_idempotency.admin.windows import neighbours
 from django_idempotency.conf import settings
 from django_idempotency.models import IdempotencyKey
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @admin.register(IdempotencyKey)
-class IdempotencyKeyAdmin(Views):
+class IdempotencyKeyAdmin(Settling):
     """Keys to look at, to let expire, and to take the response from; nothing else can be changed."""
 
     list_display = ("short_key", "owner", "operation", "answer", "state", "created_at", "expires_at", "size")
@@ -127,11 +128,15 @@ class IdempotencyKeyAdmin(Views):
         self.with_users([key, *near], request)
         size = self.size_of(key)
         may_see = self.has_view_response_permission(request)
+        operation = shown_run(key)
+        besides = events_of(operation) if operation else ()
         context.update(
             idempotency={
                 "key": key,
                 "state": self.state_of(key),
-                "timeline": timeline(key, now=timezone.now(), tombstone_ttl=settings.tombstone_ttl),
+                "timeline": timeline(key, now=timezone.now(), tombstone_ttl=settings.tombstone_ttl, besides=besides),
+                "operation": operation,
+                "may_settle": self.has_settle_permission(request),
                 "may_see_body": may_see,
                 "body": body_of(keys, key, size=size) if may_see and size is not None else None,
                 "is_stored": size is not None,

@@ -28,6 +28,21 @@ class State:
 IN_PROGRESS: Final = State(
     name="in_progress", label=_("In progress"), meaning=_("The request runs; a retry is told to come again.")
 )
+UNFINISHED: Final = State(
+    name="unfinished",
+    label=_("Unfinished"),
+    meaning=_("Nobody is at it. A retry goes on from the steps that are recorded."),
+)
+UNCERTAIN: Final = State(
+    name="uncertain",
+    label=_("Uncertain"),
+    meaning=_("A call to another system may have happened. If it is held, retries are refused until it is settled."),
+)
+FAILED: Final = State(
+    name="failed",
+    label=_("Failed"),
+    meaning=_("It was taken up too often, and is left alone. A retry still goes on from the steps that are recorded."),
+)
 COMPLETED: Final = State(name="completed", label=_("Completed"), meaning=_("A retry gets the stored response."))
 NOT_STORED: Final = State(
     name="not_stored",
@@ -40,6 +55,11 @@ RESPONSE_EXPIRED: Final = State(
     meaning=_("A retry is refused, and does not run, until the key is forgotten."),
 )
 EXPIRED: Final = State(name="expired", label=_("Expired"), meaning=_("The same request is a new one, and runs."))
+
+
+def is_lasting(key: IdempotencyKey) -> bool:
+    """Tell whether *key* is that of an operation of several steps that has not ended, and does not expire before."""
+    return key.completed is None and key.expires.year == 9999
 
 
 def state_of(key: IdempotencyKey, *, is_stored: bool, now: datetime, tombstone_ttl: timedelta) -> State:

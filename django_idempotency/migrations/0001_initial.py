@@ -54,6 +54,7 @@ class Migration(migrations.Migration):
                     ("view_response", "Can view stored responses"),
                     ("expire_idempotencykey", "Can expire idempotency keys"),
                     ("erase_response", "Can erase stored responses"),
+                    ("settle_outcome", "Can settle uncertain outcomes"),
                 ],
                 "default_permissions": ("view",),
                 "indexes": [

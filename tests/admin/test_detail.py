@@ -75,7 +75,7 @@ class TestKey:
         with CaptureQueriesContext(connection) as queries:
             page(root, row)
 
-        assert len(queries) <= 9
+        assert len(queries) <= 10
 
 
 class TestTimeline:
