@@ -15,11 +15,15 @@ import argparse
 import json
 import os
 import platform
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from benchmarks.environment import ROOT, prepared
@@ -30,6 +34,9 @@ from benchmarks.report import part_lines
 def main() -> int:
     """Run what was asked for, and print each part's tables as soon as they are there."""
     options = parse()
+    # Shells let the children that they start in the background ignore SIGINT.
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     python = sys.executable if options.without_peers else prepared()
     failed = False
     for name in options.parts:
@@ -75,6 +82,8 @@ def parse() -> argparse.Namespace:
     options.engines = options.engines.split(",")
     for unknown in {*options.parts} - {*PARTS} | {*options.engines} - {*ENGINES}:
         parser.error(f"there is no part and no engine called {unknown}")
+    if shutil.which("wrk") is None and (needing := [name for name in options.parts if PARTS[name].wrk]):
+        parser.error(f"{', '.join(needing)} needs wrk: apt-get install wrk, or name the other parts")
     return options
 
 
@@ -94,7 +103,7 @@ def run(name: str, engine: str, python: str, options: argparse.Namespace) -> dic
             "PYTHONPATH": str(ROOT),
         }
         load = os.getloadavg()[0]
-        if subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode:
+        if call(command, environment):
             print(f"{name}, {engine}: failed", file=sys.stderr, flush=True)
             return None
         return {
@@ -107,6 +116,21 @@ def run(name: str, engine: str, python: str, options: argparse.Namespace) -> dic
             "load_before": load,
             **json.loads(out.read_text()),
         }
+
+
+def call(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run *command* and return its status; told to end, let it stop its servers and drop its database."""
+    with subprocess.Popen(command, env=environment, cwd=ROOT) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGINT)
+            raise
+
+
+def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - what the signal module calls
+    """Leave by way of every `finally`."""
+    sys.exit(128 + number)
 
 
 def url(engine: str, directory: str) -> str:
