@@ -1,8 +1,10 @@
 """What a type checker makes of the guards on views and of the protocol; nothing here is run."""
 
+from collections import Counter
 from typing import Any, assert_type
 
 from django.http import HttpRequest, HttpResponse
+from django.test import Client
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -10,6 +12,14 @@ from rest_framework.views import APIView
 from django_idempotency.decorators import idempotent
 from django_idempotency.drf import IdempotencyMixin
 from django_idempotency.execution import aexecute, execute
+from django_idempotency.models import IdempotencyKey
+from django_idempotency.testing import (
+    Answer,
+    ExactlyOnce,
+    Race,
+    assert_exactly_once,
+    race,
+)
 from django_idempotency.values import Codec, Operation, Outcome
 
 
@@ -52,3 +62,17 @@ async def protocol(operation: Operation, codec: Codec[int], answer: Any) -> None
     assert_type(execute(operation, lambda: 1, codec=codec), Outcome[int])
     assert_type(await aexecute(operation, coroutine, codec=codec), Outcome[int])
     assert_type(execute(operation, lambda: 1, codec=codec).value, int)
+
+
+def kit(client: Client) -> None:
+    def send(key: str) -> object:
+        return client.post("/charges/", headers={"Idempotency-Key": key})
+
+    outbox: list[object] = []
+    assert_type(assert_exactly_once(send, effects=IdempotencyKey.objects.all()), ExactlyOnce)
+    assert_type(
+        assert_exactly_once(send, effects=[IdempotencyKey.objects.values_list("key"), outbox]).lines, int | None
+    )
+    assert_type(race(send, 3, effects={"mails": outbox, "counts": Counter[str]()}, fresh=outbox.clear), Race)
+    assert_type(race(send, effects=outbox.__len__).answers[0], Answer)
+    assert_exactly_once(send)  # type: ignore[call-arg]  # nothing would be counted
