@@ -15,9 +15,11 @@ from django_idempotency.execution import aexecute, execute
 from django_idempotency.models import IdempotencyKey
 from django_idempotency.testing import (
     Answer,
+    Check,
     ExactlyOnce,
     Race,
     assert_exactly_once,
+    idempotency_conformance,
     race,
 )
 from django_idempotency.values import Codec, Operation, Outcome
@@ -75,4 +77,5 @@ def kit(client: Client) -> None:
     )
     assert_type(race(send, 3, effects={"mails": outbox, "counts": Counter[str]()}, fresh=outbox.clear), Race)
     assert_type(race(send, effects=outbox.__len__).answers[0], Answer)
+    assert_type(idempotency_conformance("/charges/", data={"amount": 1}, user=lambda: None), list[Check])
     assert_exactly_once(send)  # type: ignore[call-arg]  # nothing would be counted

