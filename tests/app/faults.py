@@ -9,7 +9,7 @@ NO_SUCH_ACCOUNT = 2**31 - 1
 
 
 def cut_session(using: str = "default") -> None:
-    """End this thread's database session from another session, as an administrator would.
+    """End this thread's database session from another session, as an administrator would; return once it is gone.
 
     SQLite has no sessions to cut.
     """
@@ -17,9 +17,12 @@ def cut_session(using: str = "default") -> None:
     connection.ensure_connection()
     raw = connection.connection
     if connection.vendor == "postgresql":
-        execute_elsewhere(connection, "SELECT pg_terminate_backend(%s)", raw.info.backend_pid)
+        execute_elsewhere(connection, "SELECT pg_terminate_backend(%s, 20000)", raw.info.backend_pid)
     elif connection.vendor == "mysql":
-        execute_elsewhere(connection, "KILL CONNECTION %s", raw.thread_id())
+        number = raw.thread_id()
+        execute_elsewhere(connection, "KILL CONNECTION %s", number)
+        while execute_elsewhere(connection, "SELECT 1 FROM information_schema.processlist WHERE id = %s", number):
+            pass
     else:
         message = f"{connection.vendor} has no sessions to cut"
         raise NotImplementedError(message)
@@ -37,11 +40,12 @@ def doom_commit(using: str = "default") -> None:
         cut_session(using)
 
 
-def execute_elsewhere(connection: BaseDatabaseWrapper, sql: str, *params: int) -> None:
-    """Execute *sql* in a new session on the same server."""
+def execute_elsewhere(connection: BaseDatabaseWrapper, sql: str, *params: int) -> int:
+    """Execute *sql* in a new session on the same server; return how many rows it found or changed."""
     other = connection.copy()
     try:
         with other.cursor() as cursor:
             cursor.execute(sql, params)
+            return int(cursor.rowcount)
     finally:
         other.close()
