@@ -1,7 +1,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from tests.app import views
+from tests.app import stepped, views
 
 urlpatterns = [
     path("admin/", admin.site.urls),
@@ -10,6 +10,7 @@ urlpatterns = [
     path("keyed/", views.keyed, name="keyed"),
     path("keyed-async/", views.keyed_async, name="keyed-async"),
     path("keyed-drf/", views.KeyedView.as_view(), name="keyed-drf"),
+    path("stepped/", stepped.view, name="stepped"),
     path("process/", views.process, name="process"),
     path("whoami/", views.whoami, name="whoami"),
 ]
