@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.signals import connection_created
 
 from django_idempotency.exceptions import UsageError
 from django_idempotency.testing.answers import Answer
 from django_idempotency.testing.effects import Effects
 from django_idempotency.testing.failures import NotExactlyOnce
+from django_idempotency.testing.lockstep import Lockstep
 from django_idempotency.testing.sessions import require_threads
 from django_idempotency.testing.stages import Stage, staged
 from django_idempotency.testing.verdicts import compare
 from django_idempotency.testing.workers import Send
 
-# How long, in seconds, threads wait for each other: to begin, and, in step, before and after a statement.
+# How long, in seconds, threads wait for each other to begin.
 _BEGIN_TIMEOUT: Final = 30.0
-_STEP_TIMEOUT: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,34 +66,23 @@ def race(
         stage.only_run(stage.reset())
         expected = stage.amounts()
         answers: list[Answer] = []
-        for steps in (_in_step(n), _freely()):
-            answers += _race_once(stage, send, n, steps, expected)
+        for lockstep in (Lockstep(n), None):
+            answers += _race_once(stage, send, n, lockstep, expected)
         return Race(answers=answers)
 
 
-def _race_once(stage: Stage, send: Send, n: int, steps: Any, expected: dict[str, object]) -> list[Answer]:
+def _race_once(
+    stage: Stage, send: Send, n: int, lockstep: Lockstep | None, expected: dict[str, object]
+) -> list[Answer]:
     key = stage.reset()
-    start = threading.Barrier(n, timeout=_BEGIN_TIMEOUT)
-
-    def client(_: int) -> Answer | Exception:
-        try:
-            start.wait()
-            return Answer.of(send(key))
-        except Exception as error:  # noqa: BLE001 - told to the caller below
-            return error
-        finally:
-            done()
-            connections.close_all()
-
-    with steps as done, ThreadPoolExecutor(n) as executor:
-        answers = list(executor.map(client, range(n)))
-    accepted: list[Answer] = []
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise NotExactlyOnce(f"A client of {n} got no answer: {type(answer).__name__}: {answer}") from answer
-        if not answer.succeeded and not answer.asks_to_come_again:
-            raise NotExactlyOnce(f"A client of {n} was answered {answer.status}: {answer.excerpt}")
-        accepted.append(answer)
+    outcomes = _outcomes(send, key, n, lockstep)
+    answers: list[Answer] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise NotExactlyOnce(f"A client of {n} got no answer: {type(outcome).__name__}: {outcome}") from outcome
+        if not outcome.succeeded and not outcome.asks_to_come_again:
+            raise NotExactlyOnce(f"A client of {n} was answered {outcome.status}: {outcome.excerpt}")
+        answers.append(outcome)
     last = stage.insist(key)
     effects = stage.amounts()
     if effects != expected:
@@ -104,41 +91,27 @@ def _race_once(stage: Stage, send: Send, n: int, steps: Any, expected: dict[str,
             "Why: nothing lets only one of them in. Claim the key, by a unique row, before the effects and in their "
             "transaction."
         )
-    for answer in accepted:
+    for answer in answers:
         if answer.succeeded and (difference := last.difference(answer)):
             raise NotExactlyOnce(f"Two of {n} clients got different answers to the same request: {difference}")
     if not last.succeeded:
         raise NotExactlyOnce(f"After the race, the request was answered {last.status}: {last.excerpt}")
-    return accepted
+    return answers
 
 
-@contextmanager
-def _freely() -> Iterator[Callable[[], object]]:
-    yield lambda: None
+def _outcomes(send: Send, key: str, n: int, lockstep: Lockstep | None) -> list[Answer | Exception]:
+    start = threading.Barrier(n, timeout=_BEGIN_TIMEOUT)
 
-
-@contextmanager
-def _in_step(n: int) -> Iterator[Callable[[], object]]:
-    """Let the threads wait for each other before and after each statement, until one cannot."""
-    step = threading.Barrier(n, timeout=_STEP_TIMEOUT)
-
-    def wait() -> None:
-        with suppress(threading.BrokenBarrierError):  # One is done, or waits for a lock: from here on, freely.
-            step.wait()
-
-    def keep_step(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        wait()
+    def client(_: int) -> Answer | Exception:
         try:
-            return execute(sql, params, many, context)
+            start.wait()
+            return Answer.of(send(key))
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            return error
         finally:
-            wait()
+            if lockstep is not None:
+                lockstep.release()
+            connections.close_all()
 
-    def join(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:  # noqa: ARG001 - a receiver's
-        if keep_step not in connection.execute_wrappers:
-            connection.execute_wrappers.append(keep_step)
-
-    connection_created.connect(join)
-    try:
-        yield step.abort
-    finally:
-        connection_created.disconnect(join)
+    with lockstep.watching() if lockstep is not None else nullcontext(), ThreadPoolExecutor(n) as executor:
+        return list(executor.map(client, range(n)))

@@ -36,6 +36,9 @@ class TestRightViews:
         assert result.refused == 0 or not options
         assert str(result).startswith("exactly once: 12 requests in 2 races")
 
+    def test_store_that_is_right_passes(self):
+        race(sending(stores.remembers_with_the_effects), 4, effects=stores.charges)
+
     def test_pass_on_a_server(self, server: Server):
         def send(key):
             return server.post("/keyed/", key=key, script=[["effect", "a"]])
