@@ -37,6 +37,12 @@ class Statement:
         return f"statement {self.number} on {self.alias!r}: {sql}{place}"
 
     @property
+    def brief(self) -> str:
+        """Which one it is, for a sentence."""
+        place = f" [{self.place}]" if self.place else ""
+        return f"statement {self.number}, {' '.join(self.sql.split()[:3])} ...{place}"
+
+    @property
     def writes(self) -> bool:
         """Whether it changes rows."""
         return self.sql.lstrip(" (").upper().startswith(("INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "WITH"))

@@ -110,7 +110,7 @@ def _causes_of(gauge: Gauge, model: Worker) -> Iterator[str]:
 
 
 def _cause_in_memory(change: Change) -> str:
-    after = "before the first statement" if change.after is None else f"after {change.after}"
+    after = "before the first statement" if change.after is None else f"after {change.after.brief}"
     if change.in_commit_hook:
         return f"{change.gauge} changed in an on_commit hook, {after}. {_HOOK}"
     if change.thread:
@@ -134,18 +134,18 @@ _THREAD: Final = (
 def _cause_in_database(statement: Statement, model: Worker) -> Iterator[str]:
     key = next((each for each in model.statements if each.writes and _KEYS in each.sql), None)
     if statement.thread:
-        yield f"{statement} is written in the thread {statement.thread!r}. {_THREAD}"
+        yield f"{statement.brief} is written in the thread {statement.thread!r}. {_THREAD}"
     elif statement.in_commit_hook:
-        yield f"{statement} is written in an on_commit hook. {_HOOK}"
+        yield f"{statement.brief} is written in an on_commit hook. {_HOOK}"
     elif key is not None and statement.alias != key.alias:
         yield (
-            f"{statement} is a write on the alias {statement.alias!r}, the key is on {key.alias!r}: no transaction "
-            "spans both. Write to one of them, or name the alias with `using=`."
+            f"{statement.brief} is a write on the alias {statement.alias!r}, the key is on {key.alias!r}: no "
+            "transaction spans both. Write to one of them, or name the alias with `using=`."
         )
     elif statement.transaction is None:
         yield (
-            f"{statement} is written in autocommit: it is kept at once, whatever becomes of the request. Write it in "
-            "the transaction that keeps the key."
+            f"{statement.brief} is written in autocommit: it is kept at once, whatever becomes of the request. Write "
+            "it in the transaction that keeps the key."
         )
 
 
@@ -156,13 +156,16 @@ def _causes_in(model: Worker) -> Iterator[str]:
     last = writes[-1].number if writes else 0
     if early := [each for each in commits if each.number < last]:
         yield (
-            f"{early[0]} ends a transaction in the middle of the request: what was written before it is kept without "
-            "what comes after. Keep the effects, the key and the answer in one transaction."
+            f"{early[0].brief} ends a transaction in the middle of the request: what was written before it is kept "
+            "without what comes after. Keep the effects, the key and the answer in one transaction."
         )
     elif any(each.transaction is None for each in writes):
         yield "The request writes in autocommit. Keep the effects, the key and the answer in one transaction."
     else:
-        yield "The request's effects and its key are not kept or lost together."
+        yield (
+            "The effects, the key and the answer are not kept or lost together. Keep them in one transaction: what is "
+            "in a cache, a file or another system is in none."
+        )
 
 
 def _table_of(statement: Statement) -> str:
