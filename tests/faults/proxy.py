@@ -39,9 +39,9 @@ class Messages:
             yield message
 
     def commits(self, message: bytes) -> bool:
-        """Tell whether *message* asks for a COMMIT."""
+        """Tell whether *message* asks for a COMMIT; on PostgreSQL, other statements may come before it."""
         query = message[5:].removesuffix(b"\x00")
-        return message[:1] == b"Q" and query == b"COMMIT" if self.vendor == "postgresql" else query == b"COMMIT"
+        return message[:1] == b"Q" and query.endswith(b"COMMIT") if self.vendor == "postgresql" else query == b"COMMIT"
 
     def _length(self) -> int:
         """Return how long the next message is, type and length included; 0 if that is not known yet."""
