@@ -46,7 +46,8 @@ class LineWatch:
                 sys.monitoring.register_callback(self._tool, sys.monitoring.events.LINE, None)
                 sys.monitoring.free_tool_id(self._tool)
 
-        def _arrive(self, code: CodeType, number: int) -> Any:
+        # Coverage's tracer sees nothing of what monitoring calls.
+        def _arrive(self, code: CodeType, number: int) -> Any:  # pragma: no cover
             if code is self._client or code.co_name == "<module>" or not is_project_file(code.co_filename):
                 return sys.monitoring.DISABLE  # Asked once for each line, not each time it runs.
             if self.reached is not None:

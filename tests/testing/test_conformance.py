@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -140,6 +141,12 @@ class TestMistakes:
 
         assert "should succeed was answered 403" in failing(view, "replay")
 
+    def test_other_client_that_is_refused(self):
+        def view(request):
+            return JsonResponse({}, status=201 if request.user.username == "ann" else 403)
+
+        assert "403 instead of running" in failing(view, "scope")
+
     def test_answer_that_differs(self):
         assert "another body" in failing(keyed(differs=True), "replay")
 
@@ -220,11 +227,12 @@ class TestUnittest(TestCase):
 
 
 def run_module(*arguments):
-    """Run the command as its user does, and return it, with what it wrote."""
+    """Run the command as its user does, without settings of Django's, and return it, with what it wrote."""
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     return subprocess.run(
         [sys.executable, "-m", "django_idempotency.testing", *arguments],
         cwd=ROOT,
-        env={"PATH": "", "PYTHONPATH": str(ROOT)},  # No settings of Django's.
+        env={**environment, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

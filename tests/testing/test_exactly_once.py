@@ -4,12 +4,13 @@ import re
 import sys
 from collections import Counter
 from functools import partial
+from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.db.models.signals import post_save
 from django.http import JsonResponse
-from django.test import TestCase, TransactionTestCase
+from django.test import RequestFactory, TestCase, TransactionTestCase
 
 from django_idempotency.decorators import idempotent
 from django_idempotency.exceptions import UsageError
@@ -146,6 +147,76 @@ class TestMistakes:
         assert left == "Left behind before the retry: held: 1."
 
 
+class Replaying:
+    """A view that takes effect once, and then answers by what it is asked for how often."""
+
+    def __init__(self, *later: str):
+        self.later = later
+        self.sent: Counter[str] = Counter()
+
+    def __call__(self, request):
+        key = request.headers["Idempotency-Key"]
+        known = Effect.objects.filter(label=key).exists()
+        if not known:
+            Effect.objects.create(label=key)
+        self.sent[key] += 1
+        later = self.later[self.sent[key] - 1] if len(self.sent) > 2 and self.sent[key] <= len(self.later) else "same"
+        if later == "raise":
+            raise LookupError("no answer")
+        if later == "again":
+            Effect.objects.create(label="again")
+        return JsonResponse({"answer": "other" if later == "other" else "same"}, status=201)
+
+
+class TestRetries:
+    """The runs before the first death are as they should be; what comes later is not."""
+
+    @pytest.mark.parametrize(
+        ("later", "message"),
+        [
+            (("other", "same"), "The second retry was not answered as the first one was: another body"),
+            (("same", "again"), "The second retry took effect"),
+        ],
+    )
+    def test_second_that_differs_is_caught(self, later, message):
+        with pytest.raises(NotExactlyOnce, match=message):
+            assert_exactly_once(sending(Replaying(*later)), effects=Effect.objects.all())
+
+    def test_answer_that_was_given_and_not_kept_is_caught(self):
+        @idempotent
+        def view(request):
+            Effect.objects.create(label="charged")
+            return mistakes.done()
+
+        def hasty(request):
+            try:
+                with transaction.atomic():
+                    Account.objects.exists()
+            except OperationalError:
+                return mistakes.done()
+            return view(request)
+
+        with pytest.raises(NotExactlyOnce, match="The retry was not answered as the request before it was"):
+            assert_exactly_once(sending(hasty), effects=Effect.objects.all())
+
+    def test_one_that_raises_is_caught(self):
+        view = Replaying("raise")
+
+        with pytest.raises(NotExactlyOnce, match=r"(?s)The worker died .*The retry raised LookupError: no answer"):
+            assert_exactly_once(lambda key: view(keyed_request(key)), effects=Effect.objects.all())
+
+    def test_interruption_ends_the_test(self):
+        def send(key):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            assert_exactly_once(send, effects=Effect.objects.all())
+
+
+def keyed_request(key):
+    return RequestFactory().post("/", headers={"Idempotency-Key": key})
+
+
 class TestArguments:
     def test_fresh_is_called_before_each_run(self):
         stock = [3]
@@ -182,6 +253,20 @@ class TestArguments:
 
         assert result.lines is None
         assert str(result).endswith("lines were not tried: lines=False")
+
+    def test_lines_are_left_out_where_others_watch_them(self):
+        monitoring: Any = getattr(sys, "monitoring", None)
+        tools = (3, 4) if monitoring else ()
+        for tool in tools:
+            monitoring.use_tool_id(tool, "others")
+        try:
+            result = assert_exactly_once(sending(doors.function(plain)), effects=Effect.objects.all())
+        finally:
+            for tool in tools:
+                monitoring.free_tool_id(tool)
+
+        reason = "no tool id of sys.monitoring is free" if tools else "they need Python 3.12 (sys.monitoring)"
+        assert str(result).endswith(f"lines were not tried: {reason}")
 
     def test_result_says_what_was_tried(self):
         result = ExactlyOnce(statements=5, lines=7)

@@ -1,5 +1,6 @@
 """The pytest plugin: fixtures that see to real commits, a summary, and nothing else."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -57,10 +58,11 @@ def run_pytest(installed, code, *arguments, **environment):
     project = installed.parent / "project"
     project.mkdir()
     (project / "test_project.py").write_text(code)
+    coverage = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:asyncio", "-p", "no:cacheprovider", *arguments],
         cwd=project,
-        env={"PATH": "", "PYTHONPATH": f"{installed}:{ROOT}", **environment},
+        env={**coverage, "PATH": "", "PYTHONPATH": f"{installed}:{ROOT}", **environment},
         capture_output=True,
         text=True,
         check=False,

@@ -86,6 +86,17 @@ class TestWrongStores:
         with pytest.raises(NotExactlyOnce, match="ConnectionError: reset"):
             race(send, 2, effects=Effect.objects.all())
 
+    def test_key_that_stays_in_progress_is_caught(self):
+        sent: list[str] = []
+
+        def send(key):
+            response = sending(doors.function(plain))(key)
+            sent.append(key)
+            return JsonResponse({}, status=409) if len(sent) > 1 else response
+
+        with pytest.raises(NotExactlyOnce, match="After the race, the request was answered 409"):
+            race(send, 2, effects=Effect.objects.all(), patience=0.1)
+
 
 class TestUsage:
     def test_one_client_is_refused(self):
