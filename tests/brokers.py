@@ -5,9 +5,6 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-# Seconds that a test waits for what takes a process of its own, on a machine that may be busy.
-PATIENCE = 60.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:

@@ -17,7 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-TIMEOUT = 20.0
+# Seconds after which a test holds that what it waits for will never come. Only what hangs takes so long, so it is much
+# longer than all that must happen meanwhile can take, processes that start included, on a machine that is busy.
+TIMEOUT = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

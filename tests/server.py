@@ -28,11 +28,11 @@ GUNICORN = (
     # A worker takes no more connections than it has threads: else it may take all of them, and
     # those that it cannot serve yet wait behind a gate, with the other worker at rest.
     *("--workers=2", "--threads=8", "--worker-connections=8", "--keep-alive=0"),
-    *("--graceful-timeout=5", "--no-control-socket"),
+    *("--graceful-timeout=5", f"--timeout={TIMEOUT:.0f}", "--no-control-socket"),
 )
 UVICORN = (
     *("uvicorn", "tests.asgi:application", "--fd={fd}", "--workers=2", "--lifespan=off"),
-    *("--log-level=warning", "--timeout-graceful-shutdown=5"),
+    *("--log-level=warning", "--timeout-graceful-shutdown=5", f"--timeout-worker-healthcheck={TIMEOUT:.0f}"),
 )
 
 
@@ -145,7 +145,7 @@ def running(command: Sequence[str]) -> Iterator[Server]:
                 base_url=f"http://{host}:{port}",
                 # No connection is used again: one to a worker that has been killed is of no use.
                 limits=httpx.Limits(max_keepalive_connections=0),
-                timeout=60,
+                timeout=TIMEOUT,
                 trust_env=False,
             )
         )

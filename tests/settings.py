@@ -35,7 +35,7 @@ def database(alias: str) -> dict[str, Any]:
         name = f"{name}_{alias}"
     if config["ENGINE"] == "django.db.backends.sqlite3":
         name = str(Path(config["NAME"]).with_name(f"{name}.sqlite3"))
-        config["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 20}
+        config["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 120}
     config["TEST"] = {"NAME": name}
     # Like in production, a thread's connection outlives its requests: what one of them
     # leaves behind in the session, the next one meets.

@@ -23,6 +23,7 @@ from tests.admin import traffic
 from tests.admin.browser import Visitor, free_port
 from tests.admin.conftest import LIST, member
 from tests.factories import UserFactory
+from tests.gate import TIMEOUT
 from tests.server import environment
 
 RESULTS = "#result_list tbody tr"
@@ -246,9 +247,9 @@ class TestUnfold:
         assert "Expired by hand." in root.text()
 
 
-def wait_for(url: str, process: "subprocess.Popen[Any]", seconds: float = 30) -> None:
+def wait_for(url: str, process: "subprocess.Popen[Any]") -> None:
     """Return when there is an answer."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + TIMEOUT
     while True:
         try:
             with urlopen(url):

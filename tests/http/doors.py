@@ -46,6 +46,8 @@ ADDRESSES = {
     "mixin-staff": ("gunicorn", "/http/mixin-staff/"),
     "api-view-staff": ("gunicorn", "/http/api-view-staff/"),
 }
+# InnoDB waits for a lock for 50 seconds, and what is answered then is what is to be answered at once.
+BEFORE_INNODB_GIVES_UP = 40.0
 EACH = ("plain", "class", "api-view", "method", "action", "mixin", "async")
 
 

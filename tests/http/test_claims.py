@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.gate import TIMEOUT
 from tests.http.conftest import SMALL_GUNICORN
-from tests.http.doors import Door, effects, is_in_progress, is_replay, keys, same_answer
+from tests.http.doors import BEFORE_INNODB_GIVES_UP, Door, effects, is_in_progress, is_replay, keys, same_answer
 from tests.http.test_duplicates import label_of, race
 from tests.server import Server, running
 from tests.threads import together
@@ -76,8 +75,7 @@ class TestClaim:
     @pytest.mark.engine("mariadb")
     def test_of_mysql_does_not_wait(self, door):
         with door.held([EFFECT]) as held:
-            # InnoDB gives up to wait after 50 seconds; the answer would be the same.
-            refused = together([lambda: door.post(script=RETRY, timeout=TIMEOUT)] * 4)
+            refused = together([lambda: door.post(script=RETRY, timeout=BEFORE_INNODB_GIVES_UP)] * 4)
             first = held.release()
 
         replay = door.post(script=RETRY)

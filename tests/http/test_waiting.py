@@ -5,9 +5,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.gate import TIMEOUT
 from tests.http import sessions
-from tests.http.doors import doors, effects, is_in_progress, is_replay, same_answer
+from tests.http.doors import BEFORE_INNODB_GIVES_UP, doors, effects, is_in_progress, is_replay, same_answer
 from tests.threads import together
 
 EFFECT = ["effect", "first"]
@@ -19,8 +18,7 @@ class TestInProgress:
     @doors("plain", "class", "api-view", "method", "action", "mixin", "async", "atomic-plain", "atomic-mixin")
     def test_duplicates_are_refused_while_the_first_runs(self, door):
         with door.held([EFFECT]) as held:
-            # InnoDB gives up to wait after 50 seconds; the answer would be the same.
-            refused = together([lambda: door.post(script=RETRY, timeout=TIMEOUT)] * 4)
+            refused = together([lambda: door.post(script=RETRY, timeout=BEFORE_INNODB_GIVES_UP)] * 4)
             first = held.release()
 
         replay = door.post(script=RETRY)

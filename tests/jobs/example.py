@@ -18,9 +18,9 @@ from typing import Any
 import nats
 from kombu import Connection
 
-from tests.brokers import BROKERS, PATIENCE
+from tests.brokers import BROKERS
 from tests.databases import another, count, url_of
-from tests.gate import Gate
+from tests.gate import TIMEOUT, Gate
 
 ROOT = Path(__file__).parent.parent.parent
 MAKE_ACCOUNT = """
@@ -101,7 +101,7 @@ class Example:
 
     def wait_until(self, happened: Callable[[], bool], what: str) -> None:
         """Return once *happened* returns true, or raise TimeoutError."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not happened():
             if time.monotonic() > deadline:
                 message = f"waited for {what}; the log is\n{self.log}"
@@ -131,7 +131,7 @@ def run(*arguments: str, database_url: str) -> str:
         check=False,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -18,8 +18,8 @@ from django.db.utils import ConnectionHandler
 from pytest_django import DjangoDbBlocker
 
 from tests import server
-from tests.brokers import PATIENCE
 from tests.databases import another
+from tests.gate import TIMEOUT
 from tests.jobs.example import ROOT
 
 # On SQLite, the duplicate waits for the first one.
@@ -47,7 +47,7 @@ class Project:
 
     def run(self, *arguments: str) -> None:
         """Run a management command."""
-        assert self.start(*arguments).wait(timeout=PATIENCE) == 0
+        assert self.start(*arguments).wait(timeout=TIMEOUT) == 0
 
     def query(self, sql: str) -> list[Any]:
         """Return the rows of a query."""
@@ -57,7 +57,7 @@ class Project:
 
     def wait_for(self, **counts: int) -> list[Any]:
         """Return the results of all jobs once there are as many of each status."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while True:
             rows = self.query(RESULTS)
             statuses = [status for status, _ in rows]
@@ -83,7 +83,7 @@ class TestIdempotentTask:
         project.run("shell", "-c", f"{enqueue}; {enqueue}")
         workers = [project.start("db_worker", "--no-startup-delay", "--interval=0.1") for _ in range(2)]
         try:
-            gate.wait(timeout=PATIENCE)
+            gate.wait()
             project.wait_for(FAILED=2)
             gate.open()
 

@@ -11,7 +11,7 @@ import pytest
 from kombu import Connection
 from pytest_django import DjangoDbBlocker
 
-from tests.brokers import PATIENCE
+from tests.gate import TIMEOUT
 from tests.jobs.example import Example, database, running
 
 pytestmark = pytest.mark.django_db
@@ -56,7 +56,7 @@ class TestConsumeOrders:
         gate = example.gate()
         example.publish("--orders=1", "--copies=1")
         first = example.consume(AFTER=gate.path)
-        gate.wait(timeout=PATIENCE)
+        gate.wait()
         example.kill(first)
         assert placed.orders == 1
 
@@ -69,7 +69,7 @@ class TestConsumeOrders:
         gate = example.gate()
         example.publish("--orders=1", "--copies=1")
         first = example.consume(INSIDE=gate.path)
-        gate.wait(timeout=PATIENCE)
+        gate.wait()
         example.kill(first)
 
         example.consume()
@@ -83,7 +83,7 @@ class TestConsumeOrders:
         # JetStream lets only one copy in, but gives it to another consumer when the first one takes too long.
         example.publish("--orders=1", "--copies=2")
         example.consume(INSIDE=gate.path)
-        gate.wait(timeout=PATIENCE)
+        gate.wait()
         example.consume()
         example.wait_for("is being processed elsewhere", times=2)
         gate.open()
@@ -101,7 +101,7 @@ class TestConsumeOrders:
         example.wait_for("was processed before", times=3 if example.broker == "rabbitmq" else 0)
         process.terminate()
 
-        assert process.wait(timeout=PATIENCE) == 0
+        assert process.wait(timeout=TIMEOUT) == 0
         assert placed.orders == 3
         assert waiting(example) == 0
 

@@ -24,19 +24,20 @@ from celery import Celery
 from celery.signals import task_postrun
 from kombu import Queue
 
-from tests.brokers import BROKERS, PATIENCE
-from tests.gate import Gate, pass_gate
+from tests.brokers import BROKERS
+from tests.gate import TIMEOUT, Gate, pass_gate
 
 ROOT = Path(__file__).parent.parent.parent
 OUTCOME = "outcome of "
 
 
 def make_app(broker: str, queue: str) -> Celery:
-    """Return an app on a queue of its own, which RabbitMQ deletes when nobody has used it for two minutes."""
+    """Return an app on a queue of its own, which RabbitMQ deletes when nobody has used it for long."""
+    arguments = {"x-expires": int(3000 * TIMEOUT)} if broker == "rabbitmq" else None
     app = Celery("tests.jobs.worker", broker=BROKERS[broker].url, include=["tests.jobs.celery_jobs"])
     app.conf.update(
         task_default_queue=queue,
-        task_queues=[Queue(queue, queue_arguments={"x-expires": 120_000} if broker == "rabbitmq" else None)],
+        task_queues=[Queue(queue, queue_arguments=arguments)],
         task_ignore_result=True,
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
@@ -85,10 +86,10 @@ class Workers:
 
     def start(self, *, concurrency: int = 2) -> None:
         """Start one more worker."""
-        number = len(self.processes)
-        arguments = ("-A", "tests.jobs.worker", "worker", f"--concurrency={concurrency}", f"--hostname=w{number}@%h")
+        name = f"{self.queue}-{len(self.processes)}"
+        arguments = ("-A", "tests.jobs.worker", "worker", f"--concurrency={concurrency}", f"--hostname={name}@%h")
         quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO")
-        with (self.directory / f"worker{number}.log").open("ab") as log:
+        with (self.directory / f"{name}.log").open("ab") as log:
             self.processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "celery", *arguments, *quiet],
@@ -115,13 +116,13 @@ class Workers:
 
     def wait_for(self, **states: int) -> list[Outcome]:
         """Return all outcomes once there are as many of each state, or raise TimeoutError."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while True:
             outcomes = self.outcomes()
             if Counter(outcome.state for outcome in outcomes) >= Counter(states):
                 return outcomes
             if time.monotonic() > deadline:
-                message = f"waited for {states}, got {outcomes}"
+                message = f"waited for {states}, got {outcomes}; the log is\n{self.log}"
                 raise TimeoutError(message)
             time.sleep(0.05)
 
