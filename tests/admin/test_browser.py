@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -194,33 +193,36 @@ class TestBrowser:
         assert any("Content Security Policy" in complaint for complaint in visitor.complaints())
 
 
+@pytest.fixture(scope="module")
+def unfold(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the site in unfold's theme, and yield its address: unfold takes the place of the admin when it starts."""
+    directory = tmp_path_factory.mktemp("unfold")
+    address = f"127.0.0.1:{free_port()}"
+    command = ["runserver", "--insecure", "--noreload", "--settings=tests.admin.unfold_settings", address]
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "django", *command],
+            env=environment(directory / "lock"),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            wait_for(f"http://{address}/admin/login/", process)
+            yield f"http://{address}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
 class TestUnfold:
     """The same pages in the theme of django-unfold, which does not work under a strict policy itself."""
 
     @pytest.fixture
-    def address(self, transactional_db: None, tmp_path: Path) -> Iterator[str]:
-        # A server of its own: unfold takes the place of the admin's site when it starts.
-        address = f"127.0.0.1:{free_port()}"
-        command = ["runserver", "--insecure", "--noreload", "--settings=tests.admin.unfold_settings", address]
-        with (tmp_path / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "django", *command],
-                env=environment(tmp_path / "lock"),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-            try:
-                wait_for(f"http://{address}/admin/login/", process)
-                yield f"http://{address}"
-            finally:
-                process.terminate()
-                process.wait()
-
-    @pytest.fixture
-    def root(self, chromium: Any, address: str) -> Visitor:
-        visitor = Visitor(chromium, address)
+    def root(self, chromium: Any, transactional_db: None, unfold: str) -> Iterator[Visitor]:
+        visitor = Visitor(chromium, unfold)
         visitor.log_in(UserFactory.create(username="root", is_staff=True, is_superuser=True))
-        return visitor
+        yield visitor
+        chromium.get("about:blank")
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize("site", ["admin", "styled"])
