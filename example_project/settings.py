@@ -9,6 +9,7 @@ ORDERS_URL       amqp://… or nats://…: where `manage.py consume_orders` find
 CELERY_BROKER_URL
 BANK_URL         where the shop finds the bank, which is another process: see example_project/bank/
 BANK_TOKEN       what the shop shows to it
+CHECKOUT_LEASE   seconds
 """
 
 from datetime import timedelta
@@ -40,6 +41,7 @@ INSTALLED_APPS = [
     "django_idempotency",
     "example_project.payments",
     "example_project.orders",
+    "example_project.shop",
     "example_project.demo",
 ]
 
@@ -127,6 +129,11 @@ CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="amqp://guest:guest@127
 # The payment service of the shop, example_project/shop/: the bank, a project of its own.
 BANK_URL = env.str("BANK_URL", default="http://127.0.0.1:8100")
 BANK_TOKEN = env.str("BANK_TOKEN", default="for-development-only")
+# Seconds after which another process may go on with the checkout of one that has died.
+CHECKOUT_LEASE = env.float("CHECKOUT_LEASE", default=30.0)
+
+# `manage.py send_receipts` shows the mails that it would send.
+EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 
 # Set by `manage.py demo` for the server that it starts: see example_project/demo/crash.py.
 DEMO_CRASH_DIRECTORY = env.str("DEMO_CRASH_DIRECTORY", default="")

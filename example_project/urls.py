@@ -13,6 +13,7 @@ urlpatterns = [
     path("docs/", SpectacularSwaggerView.as_view(), name="docs"),
     path("metrics", metrics),
     path("demo/", include("example_project.demo.urls")),
+    path("shop/", include("example_project.shop.urls")),
     path("", include("example_project.payments.urls")),
     *staticfiles_urlpatterns(),  # The admin's style sheets, while DEBUG is on.
 ]

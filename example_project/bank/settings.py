@@ -7,9 +7,9 @@ BANK_TOKEN         what the shop has to send
 DEBUG, SECRET_KEY, ALLOWED_HOSTS
 """
 
-from example_project.settings import ALLOWED_HOSTS, BANK_TOKEN, BASE_DIR, DEBUG, SECRET_KEY, USE_TZ, database
+from example_project.settings import ALLOWED_HOSTS, BANK_TOKEN, BASE_DIR, DEBUG, SECRET_KEY, TIME_ZONE, USE_TZ, database
 
-__all__ = ["ALLOWED_HOSTS", "BANK_TOKEN", "DEBUG", "SECRET_KEY", "USE_TZ"]
+__all__ = ["ALLOWED_HOSTS", "BANK_TOKEN", "DEBUG", "SECRET_KEY", "TIME_ZONE", "USE_TZ"]
 
 INSTALLED_APPS = [
     "django.contrib.contenttypes",

@@ -11,6 +11,8 @@ from tests.checkout.bank import SETTINGS
 from tests.server import ROOT
 from tests.threads import together
 
+pytestmark = pytest.mark.django_db
+
 
 @pytest.fixture
 def reference() -> str:

@@ -139,7 +139,7 @@ class TestSpecification:
             for parameter in operations.get("post", {}).get("parameters", [])
             if parameter["name"] == "Idempotency-Key"
         }
-        assert guarded == {"/charges/", "/orders/"}
+        assert guarded == {"/charges/", "/orders/", "/shop/checkouts/", "/shop/checkouts/wires/"}
 
     def test_page_is_made_of_local_files(self, example):
         page = example.client.get("/docs/")
