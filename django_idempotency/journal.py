@@ -11,9 +11,10 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 
-from django_idempotency import leases
+from django_idempotency import phases
 from django_idempotency.exceptions import OutcomeUncertain, StepsChanged, UsageError
-from django_idempotency.leases import Kind, Lease, StepRecord, StepState
+from django_idempotency.leases import Lease, StepRecord
+from django_idempotency.models import IdempotentStep
 from django_idempotency.values import STEP_NAME_MAX_LENGTH
 
 
@@ -72,7 +73,7 @@ class Journal:
     def new(self, name: str, kind: str, *, state: str, result: str = "") -> StepRecord:
         """Return the record of a step that begins, or has been done, just now."""
         now = timezone.now()
-        finished = now if state == StepState.DONE else None
+        finished = now if state == IdempotentStep.State.DONE else None
         return StepRecord(
             position=self.position, name=name, kind=kind, state=state, result=result, started=now, finished=finished
         )
@@ -136,23 +137,23 @@ class Journal:
         for position in sorted(self._undos, reverse=True):
             record = self._records[position]
             undo, holds = self._undos[position]
-            if record.state == StepState.UNDONE:
+            if record.state == IdempotentStep.State.UNDONE:
                 continue
-            if record.kind == Kind.STEP:
-                with leases.phase(self.lease):
+            if record.kind == IdempotentStep.Kind.STEP:
+                with phases.phase(self.lease):
                     undo(record.value)
-                    leases.change(self.lease, _undone(record))
+                    phases.change(self.lease, _undone(record))
                 continue
-            if record.state == StepState.UNDOING and holds:
+            if record.state == IdempotentStep.State.UNDOING and holds:
                 raise self.fail(OutcomeUncertain())
-            self.write(replace(record, state=StepState.UNDOING))
+            self.write(replace(record, state=IdempotentStep.State.UNDOING))
             undo(record.value, str(uuid.uuid5(uuid.UUID(self.child_key(record.name)), "undo")))
             self.write(_undone(record))
 
     def write(self, record: StepRecord) -> None:
         """Record what has become of a step, in a phase of its own."""
-        with leases.phase(self.lease):
-            leases.change(self.lease, record)
+        with phases.phase(self.lease):
+            phases.change(self.lease, record)
 
     def _check_name(self, name: object) -> None:
         if not isinstance(name, str) or not 1 <= len(name) <= STEP_NAME_MAX_LENGTH or not name.isprintable():
@@ -190,4 +191,4 @@ def spell(value: Any) -> str:
 
 
 def _undone(record: StepRecord) -> StepRecord:
-    return replace(record, state=StepState.UNDONE, finished=timezone.now())
+    return replace(record, state=IdempotentStep.State.UNDONE, finished=timezone.now())

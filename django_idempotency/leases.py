@@ -11,8 +11,6 @@ that not even an operation that has begun anew under an expired key has the same
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,30 +22,16 @@ from django.utils import timezone
 
 from django_idempotency import claims, signals, store
 from django_idempotency.clock import DatabaseTime
-from django_idempotency.exceptions import RequestInProgress, UsageError
+from django_idempotency.exceptions import UsageError
 from django_idempotency.fingerprint import Fingerprint
 from django_idempotency.models import (
     IdempotencyKey,
-    IdempotencyKeyQuerySet,
     IdempotentRun,
     IdempotentRunQuerySet,
     IdempotentStep,
 )
 from django_idempotency.store import Claim
-from django_idempotency.values import Operation, StoredResponse
-
-Kind = IdempotentStep.Kind
-StepState = IdempotentStep.State
-
-
-class Overtaken(RequestInProgress):
-    """The first request with this idempotency key is still in progress."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "This attempt was paused for longer than its lease, and another one goes on with the operation. Send the "
-            "same request again after the time in Retry-After."
-        )
+from django_idempotency.values import Operation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,58 +88,13 @@ def take(operation: Operation, *, duration: timedelta, using: str | None = None,
     return replace(claim, operation=operation)
 
 
-@contextmanager
-def phase(lease: Lease) -> Iterator[None]:
-    """Hold a transaction that commits what the block writes if, and only if, this lease is still the last one.
-
-    Raises:
-        Overtaken: Another attempt has taken the operation up; nothing is written.
-    """
-    with transaction.atomic(using=lease.using, durable=True):
-        if not _own(lease).update(lease_until=DatabaseTime() + lease.duration):
-            raise Overtaken
-        yield
-
-
-def add(lease: Lease, step: StepRecord) -> None:
-    """Record *step*, which is new; call it in a phase.
-
-    Raises:
-        UsageError: The phase is to be rolled back.
-    """
-    _refuse_rollback(lease)
-    IdempotentStep.objects.using(lease.using).create(
-        run_id=lease.run,
-        position=step.position,
-        name=step.name,
-        kind=step.kind,
-        state=step.state,
-        result=step.result,
-        attempt=lease.attempt,
-        started=step.started,
-        finished=step.finished,
-    )
-
-
-def change(lease: Lease, step: StepRecord) -> None:
-    """Record what has become of *step*; call it in a phase.
-
-    Raises:
-        UsageError: The phase is to be rolled back.
-    """
-    _refuse_rollback(lease)
-    IdempotentStep.objects.using(lease.using).filter(run_id=lease.run, position=step.position).update(
-        state=step.state, result=step.result, attempt=lease.attempt, started=step.started, finished=step.finished
-    )
-
-
 def extend(lease: Lease) -> bool:
     """Let the lease last from now on, and tell whether it was there to be extended. For a thread of its own.
 
     It waits for nobody: a row that is locked is being written by its owner, or is taken over just now.
     """
     connection = transaction.get_connection(lease.using)
-    rows = _own(lease).filter(lease_until__isnull=False)
+    rows = own(lease).filter(lease_until__isnull=False)
     try:
         with transaction.atomic(using=lease.using):
             if connection.features.has_select_for_update_skip_locked and not rows.select_for_update(skip_locked=True):
@@ -163,50 +102,6 @@ def extend(lease: Lease) -> bool:
             return bool(rows.update(lease_until=DatabaseTime() + lease.duration))
     finally:
         connection.close()
-
-
-def end(lease: Lease, response: StoredResponse, *, seconds: float) -> None:
-    """Remember the operation as completed, with its *response*: from now on it is replayed, until it expires."""
-    with phase(lease):
-        _complete(lease, status=response.status, headers=list(response.headers), body=response.body)
-        transaction.on_commit(
-            lambda: signals.executed.report(lease.operation, seconds=seconds), using=lease.using, robust=True
-        )
-
-
-def begin_abort(lease: Lease, response: StoredResponse | None) -> None:
-    """Remember that the operation is to be undone, and what it is answered then; None to forget it then."""
-    with phase(lease):
-        kind = IdempotentRun.Abort.FORGOTTEN if response is None else IdempotentRun.Abort.STORED
-        _own(lease).update(abort=kind)
-        if response is not None:
-            _key(lease).update(status=response.status, headers=list(response.headers), body=response.body)
-
-
-def end_abort(lease: Lease, *, stored: bool, seconds: float) -> StoredResponse | None:
-    """Remember the undone operation as completed, with the response that is *stored*, and return that; or forget it."""
-    with phase(lease):
-        if not stored:
-            _forget(lease)
-            return None
-        status, headers, body = _key(lease).values_list("status", "headers", "body").get()
-        _complete(lease)
-        transaction.on_commit(
-            lambda: signals.executed.report(lease.operation, seconds=seconds), using=lease.using, robust=True
-        )
-    return StoredResponse(
-        status=status, headers=[(name, value) for name, value in headers], body=None if body is None else bytes(body)
-    )
-
-
-def release(lease: Lease, *, note: str, uncertain: bool = False) -> None:
-    """Give the lease back, so that a retry can go on at once; forget an operation of which nothing is recorded."""
-    state = IdempotentRun.State.UNCERTAIN if uncertain else IdempotentRun.State.OPEN
-    with transaction.atomic(using=lease.using, durable=True):
-        if not _own(lease).update(lease_until=None, state=state, note=note[:255]):
-            return
-        if not IdempotentStep.objects.using(lease.using).filter(run_id=lease.run).exists():
-            _forget(lease)
 
 
 def resume(run: UUID, *, duration: timedelta, using: str, most: int) -> tuple[Lease | None, str] | None:
@@ -234,12 +129,17 @@ def resume(run: UUID, *, duration: timedelta, using: str, most: int) -> tuple[Le
 
 def let_go(lease: Lease, *, note: str) -> None:
     """Give back a lease that nobody has used."""
-    _own(lease).filter(lease_until__isnull=False).update(lease_until=None, note=note[:255])
+    own(lease).filter(lease_until__isnull=False).update(lease_until=None, note=note[:255])
 
 
 def fail(run: UUID, *, using: str) -> None:
     """Leave an abandoned *run* to its client, or to a person."""
     IdempotentRun.objects.using(using).abandoned().filter(pk=run).update(state=IdempotentRun.State.FAILED)
+
+
+def own(lease: Lease) -> IdempotentRunQuerySet:
+    """Select the run of *lease*, if it is still this attempt's. See Note [Every write shows its token]."""
+    return IdempotentRun.objects.using(lease.using).unfinished().filter(pk=lease.run, attempt=lease.attempt)
 
 
 def refuse_transaction(alias: str | None = None) -> None:
@@ -262,14 +162,6 @@ def refuse_transaction(alias: str | None = None) -> None:
             f"A transaction is open on {open_ones[0]!r}, in which no step could commit, and no call to another system "
             "can be made. Leave atomic() before; under ATOMIC_REQUESTS, write @transaction.non_atomic_requests above "
             "the view; make no call within a step."
-        )
-
-
-def _refuse_rollback(lease: Lease) -> None:
-    if transaction.get_connection(lease.using).needs_rollback:
-        raise UsageError(
-            "A step marked its transaction for rollback, and returned: it is neither done nor failed. Let it raise "
-            "what it failed with, or raise Abort."
         )
 
 
@@ -332,28 +224,3 @@ def _record_of(step: IdempotentStep) -> StepRecord:
         started=step.started,
         finished=step.finished,
     )
-
-
-def _complete(lease: Lease, **response: Any) -> None:
-    now = timezone.now()
-    if not _key(lease).update(completed=now, expires=now + lease.operation.ttl, **response):
-        raise UsageError(
-            "The operation's idempotency key was deleted, so that its answer could not be remembered. Delete only "
-            "expired keys."
-        )
-    _own(lease).update(state=IdempotentRun.State.ENDED, ended=now, lease_until=None, request="", note="")
-
-
-def _forget(lease: Lease) -> None:
-    IdempotentStep.objects.using(lease.using).filter(run_id=lease.run).delete()
-    _own(lease).delete()
-    _key(lease).delete()
-
-
-def _own(lease: Lease) -> IdempotentRunQuerySet:
-    """Select the run, if it is still this attempt's. See Note [Every write shows its token]."""
-    return IdempotentRun.objects.using(lease.using).unfinished().filter(pk=lease.run, attempt=lease.attempt)
-
-
-def _key(lease: Lease) -> IdempotencyKeyQuerySet:
-    return IdempotencyKey.objects.using(lease.using).filter(pk=lease.operation.digest, completed__isnull=True)

@@ -10,10 +10,11 @@ from typing import Any, Final, Literal, TypeVar, get_args
 from django.db import OperationalError
 from django.utils import timezone
 
-from django_idempotency import leases, store
+from django_idempotency import leases, phases, store
 from django_idempotency.exceptions import OutcomeUncertain, UsageError
 from django_idempotency.journal import Journal, Unwind, spell
-from django_idempotency.leases import Kind, StepRecord, StepState
+from django_idempotency.leases import StepRecord
+from django_idempotency.models import IdempotentStep
 
 T = TypeVar("T")
 IfUncertain = Literal["retry", "hold"]
@@ -69,7 +70,7 @@ class SteppedOperation:
             StepsChanged: Another step is recorded in this place; nothing ran.
             UsageError: The result is nothing that JSON has; the step is rolled back.
         """
-        record = self._journal.find(name, Kind.STEP)
+        record = self._journal.find(name, IdempotentStep.Kind.STEP)
         if record is None:
             leases.refuse_transaction(self._journal.lease.using)
             record = self._run(name, function)
@@ -101,9 +102,9 @@ class SteppedOperation:
         """
         if if_uncertain not in get_args(IfUncertain):
             raise UsageError(f'if_uncertain must be "retry" or "hold", not {if_uncertain!r}.')
-        record = self._journal.find(name, Kind.CALL)
+        record = self._journal.find(name, IdempotentStep.Kind.CALL)
         holds = if_uncertain == "hold"
-        if record is None or record.state == StepState.PERMITTED:
+        if record is None or record.state == IdempotentStep.State.PERMITTED:
             leases.refuse_transaction()
             try:
                 record = self._call(name, function, record, holds=holds, reconcile=reconcile)
@@ -117,7 +118,7 @@ class SteppedOperation:
             return self._commit(name, function)
         except (Abort, Unwind):
             raise
-        except leases.Overtaken as error:
+        except phases.Overtaken as error:
             self._journal.fail(error)
             raise
         except BaseException as error:
@@ -129,10 +130,12 @@ class SteppedOperation:
         lease = self._journal.lease
         while True:
             try:
-                with leases.phase(lease):
+                with phases.phase(lease):
                     result = spell(function())
-                    record = self._journal.new(name, Kind.STEP, state=StepState.DONE, result=result)
-                    leases.add(lease, record)
+                    record = self._journal.new(
+                        name, IdempotentStep.Kind.STEP, state=IdempotentStep.State.DONE, result=result
+                    )
+                    phases.add(lease, record)
             except OperationalError as error:
                 if reruns == 0 or not store.is_rerunnable(error, using=lease.using):
                     raise
@@ -153,9 +156,9 @@ class SteppedOperation:
         key = self.child_key(name)
         lease = self._journal.lease
         if permitted is None:
-            record = self._journal.new(name, Kind.CALL, state=StepState.PERMITTED)
-            with leases.phase(lease):
-                leases.add(lease, record)
+            record = self._journal.new(name, IdempotentStep.Kind.CALL, state=IdempotentStep.State.PERMITTED)
+            with phases.phase(lease):
+                phases.add(lease, record)
         else:
             if reconcile is not None:
                 result = self._reconcile(reconcile, key)
@@ -165,7 +168,7 @@ class SteppedOperation:
             self._journal.write(record)
         if result is NOT_DONE:
             result = function(key)
-        done = replace(record, state=StepState.DONE, result=spell(result), finished=timezone.now())
+        done = replace(record, state=IdempotentStep.State.DONE, result=spell(result), finished=timezone.now())
         self._journal.write(done)
         return done
 

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from django.db import Error
 
-from django_idempotency import leases, signals
+from django_idempotency import leases, phases, signals
 from django_idempotency.exceptions import IdempotencyError, OutcomeUncertain, RequestInProgress, UsageError
 from django_idempotency.execution import answer, pause
 from django_idempotency.heartbeat import beating
@@ -105,9 +105,9 @@ class _Attempt:
             return self._go_on_aborting()
         response = self.codec.dump(value)
         if response is None:
-            leases.release(self.lease, note="Its answer is none that is stored.")
+            phases.release(self.lease, note="Its answer is none that is stored.")
         else:
-            leases.end(self.lease, response, seconds=self._seconds)
+            phases.end(self.lease, response, seconds=self._seconds)
         return Outcome(value=value, replayed=False)
 
     # Note [An abort is remembered before it is begun]
@@ -116,16 +116,16 @@ class _Attempt:
     def _abort(self, answer: Any) -> Outcome[Any]:
         self.journal.close_to_undo()
         response = self.codec.dump(answer)
-        leases.begin_abort(self.lease, response)
+        phases.begin_abort(self.lease, response)
         self.journal.undo()
-        leases.end_abort(self.lease, stored=response is not None, seconds=self._seconds)
+        phases.end_abort(self.lease, stored=response is not None, seconds=self._seconds)
         return Outcome(value=answer, replayed=False)
 
     def _go_on_aborting(self) -> Outcome[Any]:
         self.journal.close_to_undo()
         self.journal.undo()
         is_stored = self.lease.abort == IdempotentRun.Abort.STORED
-        response = leases.end_abort(self.lease, stored=is_stored, seconds=self._seconds)
+        response = phases.end_abort(self.lease, stored=is_stored, seconds=self._seconds)
         if response is None:
             raise RequestInProgress("The operation was undone. Send the same request again, and it begins anew.")
         return Outcome(value=self.codec.load(response), replayed=True)
@@ -137,7 +137,7 @@ class _Attempt:
         if isinstance(error, IdempotencyError | UsageError):
             note = f"{note}: {error}"
         try:
-            leases.release(self.lease, note=note, uncertain=isinstance(error, OutcomeUncertain))
+            phases.release(self.lease, note=note, uncertain=isinstance(error, OutcomeUncertain))
         except Error:
             # What has ended the attempt is raised; without a database, the lease runs out by itself.
             logger.warning("event=release_failed digest=%s", self.lease.operation.digest)

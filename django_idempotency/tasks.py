@@ -17,7 +17,7 @@ from django_idempotency.conf import as_timedelta, settings
 from django_idempotency.deliveries import KEY_ARGUMENT, Delivery, delivery_of
 from django_idempotency.exceptions import IdempotencyError, KeyReused, RequestInProgress, UsageError
 from django_idempotency.execution import aexecute, execute
-from django_idempotency.leases import Overtaken
+from django_idempotency.phases import Overtaken
 from django_idempotency.requirements import REQUIREMENTS, Requirement
 from django_idempotency.results import JsonResult, NoResult
 from django_idempotency.steps import SteppedOperation

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.messages import get_messages
 
-from django_idempotency import changes, leases
+from django_idempotency import changes, leases, phases
 from django_idempotency.exceptions import OutcomeUncertain, RequestInProgress
 from django_idempotency.models import IdempotentRun, IdempotentStep
 from django_idempotency.steps import Abort
@@ -251,15 +251,15 @@ class TestSettle:
     def test_worker_that_was_paused_in_the_call_cannot_record_it(self):
         lease = taken()
         record = leases.StepRecord(position=0, name="charge", kind="call", state="permitted", started=key_of().created)
-        with leases.phase(lease):
-            leases.add(lease, record)
+        with phases.phase(lease):
+            phases.add(lease, record)
         run_out_leases()
 
         with changes.settled(IdempotentStep.objects.get().pk, happened=True, result="1") as settled:
             assert settled is not None
 
-        with pytest.raises(RequestInProgress), leases.phase(lease):
-            leases.change(lease, record)
+        with pytest.raises(RequestInProgress), phases.phase(lease):
+            phases.change(lease, record)
         assert steps_of() == [("charge", "done")]
 
 

@@ -9,8 +9,8 @@ from celery.exceptions import Retry
 
 from django_idempotency.consumers import process_once
 from django_idempotency.exceptions import OutcomeUncertain, RequestInProgress, UsageError
-from django_idempotency.leases import Overtaken
 from django_idempotency.models import IdempotentRun
+from django_idempotency.phases import Overtaken
 from django_idempotency.steps import Abort
 from django_idempotency.tasks import idempotent_task
 from tests.app.views import effect

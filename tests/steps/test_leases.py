@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, connections
 from django.utils import timezone
 
-from django_idempotency import leases, store
+from django_idempotency import leases, phases, store
 from django_idempotency.exceptions import KeyReused, RequestInProgress
 from django_idempotency.heartbeat import beating
 from django_idempotency.models import IdempotencyKey, IdempotentRun
@@ -247,7 +247,7 @@ class TestZombie:
         fresh = taken()
 
         assert (zombie.attempt, fresh.attempt) == (1, 1)
-        with pytest.raises(RequestInProgress), leases.phase(zombie):
+        with pytest.raises(RequestInProgress), phases.phase(zombie):
             effect("a")
         assert labels() == []
 
@@ -269,7 +269,7 @@ class TestHeartbeat:
         """The row is locked by the owner's own step: the beat is left out."""
         lease = taken()
 
-        with leases.phase(lease):
+        with phases.phase(lease):
             beat = Thrown(lambda: leases.extend(lease))
             outcome = beat.join()
 
@@ -283,7 +283,7 @@ class TestHeartbeat:
         with beating(lease):
             pass
 
-        leases.release(lease, note="")
+        phases.release(lease, note="")
         assert not IdempotentRun.objects.exists()
 
     def test_gives_nothing_back_that_was_released(self):

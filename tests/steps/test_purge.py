@@ -2,7 +2,7 @@
 
 import pytest
 
-from django_idempotency import changes, leases
+from django_idempotency import changes, phases
 from django_idempotency.exceptions import RequestInProgress
 from django_idempotency.models import IdempotencyKey, IdempotentRun, IdempotentStep
 from django_idempotency.purge import purge
@@ -62,7 +62,7 @@ class TestForgotten:
         with changes.forgotten([key_of().pk]) as keys:
             assert len(keys) == 1
 
-        with pytest.raises(RequestInProgress), leases.phase(lease):
+        with pytest.raises(RequestInProgress), phases.phase(lease):
             leave("a")()
         assert labels() == []
 
