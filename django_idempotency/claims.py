@@ -35,7 +35,7 @@ _PG_ROLLED_BACK: Final = frozenset({"40001", "40P01"})
 # A read transaction cannot become a write transaction, since another has written meanwhile.
 _SQLITE_BUSY_SNAPSHOT: Final = 517
 
-_VALUES: Final = "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_PLACEHOLDERS: Final = ", ".join(["%s"] * 10)
 
 
 def claim(cursor: CursorWrapper, operation: Operation, now: datetime) -> bool:
@@ -58,12 +58,9 @@ def claim_on_postgresql(cursor: CursorWrapper, operation: Operation, now: dateti
     the digest's last: two keys that share them are told to come again, and never mixed up.
     """
     lock = int.from_bytes(operation.digest.bytes[8:], "big", signed=True)
-    # What can hold no quote is part of the text: to bind it costs psycopg as much as the row costs PostgreSQL.
     cursor.execute(
-        f"INSERT {_into(cursor.db)} SELECT '{operation.digest}', %s, %s, %s, "
-        f"'{operation.fingerprint.sign()}', %s, %s, '{now}', '{now + operation.ttl}', '[]' "
-        f"WHERE pg_try_advisory_xact_lock({lock}) ON CONFLICT DO NOTHING",
-        [operation.namespace, operation.scope, operation.key, operation.method, operation.path],
+        f"INSERT {_into(cursor.db)} SELECT {_PLACEHOLDERS} WHERE pg_try_advisory_xact_lock(%s) ON CONFLICT DO NOTHING",
+        [*_row(cursor.db, operation, now), lock],
     )
     return bool(cursor.rowcount == 1)
 
@@ -72,7 +69,7 @@ def claim_on_mariadb(cursor: CursorWrapper, operation: Operation, now: datetime)
     """Insert without waiting for a row that another transaction has inserted and not committed."""
     try:
         cursor.execute(
-            f"SET STATEMENT innodb_lock_wait_timeout=0 FOR INSERT IGNORE {_into(cursor.db)} {_VALUES}",
+            f"SET STATEMENT innodb_lock_wait_timeout=0 FOR INSERT IGNORE {_into(cursor.db)} VALUES ({_PLACEHOLDERS})",
             _row(cursor.db, operation, now),
         )
     except OperationalError as error:
@@ -93,7 +90,7 @@ def claim_on_mysql(cursor: CursorWrapper, operation: Operation, now: datetime) -
         cursor.execute(f"SELECT 1 FROM {_table(cursor.db)} WHERE id = %s FOR UPDATE NOWAIT", row[:1])
         if cursor.fetchone():
             return False
-        cursor.execute(f"INSERT IGNORE {_into(cursor.db)} {_VALUES}", row)
+        cursor.execute(f"INSERT IGNORE {_into(cursor.db)} VALUES ({_PLACEHOLDERS})", row)
     except OperationalError as error:
         if _code(error) in _MYSQL_LOCKED:
             return False
@@ -103,7 +100,9 @@ def claim_on_mysql(cursor: CursorWrapper, operation: Operation, now: datetime) -
 
 def claim_on_sqlite(cursor: CursorWrapper, operation: Operation, now: datetime) -> bool:
     """Insert; SQLite has one writer at a time, so that a duplicate waits for it (`timeout` in OPTIONS)."""
-    cursor.execute(f"INSERT {_into(cursor.db)} {_VALUES} ON CONFLICT DO NOTHING", _row(cursor.db, operation, now))
+    cursor.execute(
+        f"INSERT {_into(cursor.db)} VALUES ({_PLACEHOLDERS}) ON CONFLICT DO NOTHING", _row(cursor.db, operation, now)
+    )
     return bool(cursor.rowcount == 1)
 
 
@@ -111,7 +110,7 @@ def claim_on_any(cursor: CursorWrapper, operation: Operation, now: datetime) -> 
     """Insert in a savepoint; a duplicate waits for the first to commit, as the primary key makes it."""
     try:
         with transaction.atomic(using=cursor.db.alias):
-            cursor.execute(f"INSERT {_into(cursor.db)} {_VALUES}", _row(cursor.db, operation, now))
+            cursor.execute(f"INSERT {_into(cursor.db)} VALUES ({_PLACEHOLDERS})", _row(cursor.db, operation, now))
     except IntegrityError:
         return False
     return True
@@ -158,17 +157,7 @@ def look_up(cursor: CursorWrapper, operation: Operation, *, now: datetime, forgo
 
 def complete(cursor: CursorWrapper, operation: Operation, response: StoredResponse, now: datetime) -> bool:
     """Write *response* to the operation's row, and tell whether the row was there, and not completed before."""
-    # A row that a purge has deleted since the snapshot is still in it (PostgreSQL, repeatable read): to name it
-    # in the UPDATE would fail. Only our own is not completed.
-    cursor.execute(
-        f"UPDATE {_table(cursor.db)} SET status = %s, headers = %s, body = %s, completed = %s "
-        "WHERE id = %s AND completed IS NULL",
-        [
-            *_spell(cursor.db, response),
-            cursor.db.ops.adapt_datetimefield_value(now),
-            _id(cursor.db, operation),
-        ],
-    )
+    cursor.execute(_completion(cursor.db), _values(cursor.db, operation, response, now))
     return bool(cursor.rowcount == 1)
 
 
@@ -177,6 +166,8 @@ def complete(cursor: CursorWrapper, operation: Operation, response: StoredRespon
 # which would come next anyway, is sent with the completion, and saves a round trip. The division makes a failure
 # of a row that is not there: nothing is committed then. When Django commits, after that, psycopg finds no transaction,
 # and sends nothing; what waits for the commit (`on_commit`) runs as ever.
+#
+# BEGIN cannot be sent with the claim in the same way: psycopg sends it by itself, and waits for it even in a pipeline.
 def complete_and_commit(cursor: CursorWrapper, operation: Operation, response: StoredResponse, now: datetime) -> bool:
     """Do what `complete` does, and commit the transaction, if the row was there and that saves a round trip.
 
@@ -187,10 +178,8 @@ def complete_and_commit(cursor: CursorWrapper, operation: Operation, response: S
         return complete(cursor, operation, response, now)
     try:
         cursor.execute(
-            f"WITH completed AS (UPDATE {_table(cursor.db)} SET status = %s, headers = %s, body = %s, "
-            f"completed = '{now}' WHERE id = '{operation.digest}' AND completed IS NULL RETURNING 1) "
-            "SELECT 1 / count(*) FROM completed; COMMIT",
-            _spell(cursor.db, response),
+            f"WITH completed AS ({_completion(cursor.db)} RETURNING 1) SELECT 1 / count(*) FROM completed; COMMIT",
+            _values(cursor.db, operation, response, now),
         )
     except DataError as error:
         if _code(error) == _PG_DIVISION_BY_ZERO:
@@ -263,10 +252,23 @@ def _row(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -
     ]
 
 
-def _spell(connection: BaseDatabaseWrapper, response: StoredResponse) -> list[Any]:
+# A row that a purge has deleted since the snapshot is still in it (PostgreSQL, repeatable read): to name it in the
+# UPDATE would fail. Only our own is not completed.
+def _completion(connection: BaseDatabaseWrapper) -> str:
+    return (
+        f"UPDATE {_table(connection)} SET status = %s, headers = %s, body = %s, completed = %s "
+        "WHERE id = %s AND completed IS NULL"
+    )
+
+
+def _values(
+    connection: BaseDatabaseWrapper, operation: Operation, response: StoredResponse, now: datetime
+) -> list[Any]:
     binary = connection.Database.Binary  # type: ignore[attr-defined]  # every backend has it
     return [
         response.status,
         json.dumps(list(response.headers)),
         None if response.body is None else binary(response.body),
+        connection.ops.adapt_datetimefield_value(now),
+        _id(connection, operation),
     ]

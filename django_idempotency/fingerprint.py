@@ -67,10 +67,10 @@ def canonical_json(body: bytes | str, *, ignored_fields: Collection[str] = ()) -
     digit differ. *ignored_fields* are left out of the outermost object.
     """
     try:
-        value = json.loads(body, parse_float=_EXACT.create_decimal)
+        value = _DECODER.decode(body if isinstance(body, str) else body.decode(json.detect_encoding(body)))
         if ignored_fields and isinstance(value, dict):
             value = {name: member for name, member in value.items() if name not in ignored_fields}
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_spell_decimal).encode()
+        return _ENCODER.encode(value).encode()
     except (ValueError, ArithmeticError, RecursionError):
         # No JSON, bytes in no Unicode encoding, a number of thousands of digits or with an exponent as long, or
         # nested beyond what can be read: the caller falls back on the raw bytes, which are right, only stricter.
@@ -96,3 +96,7 @@ def _framed(part: bytes) -> bytes:
 def _spell_decimal(number: Decimal) -> dict[str, str]:
     # A member's name that no client sends by accident keeps the number 1.5 apart from the string "1.5".
     return {"\0number": str(number.normalize(_EXACT))}
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_EXACT.create_decimal)
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_spell_decimal)
