@@ -241,6 +241,15 @@ class TestZombie:
         assert not Thrown(lambda: leases.extend(zombie)).join()
         assert run_of().lease_until == until
 
+    def test_cannot_commit_while_another_is_at_work(self):
+        zombie = taken()
+        run_out_leases()
+        taken()
+
+        with pytest.raises(RequestInProgress), phases.phase(zombie):
+            effect("a")
+        assert labels() == []
+
     def test_of_an_operation_that_began_anew_cannot_commit(self):
         zombie = taken()
         IdempotencyKey.objects.update(expires=timezone.now())
