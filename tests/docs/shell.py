@@ -46,6 +46,7 @@ class Shell:
 
     def run(self, command: Command, place: str) -> None:
         """Run one command."""
+        assert not command.text.endswith("\\"), f"{place}: begin the lines that go on with `> `"
         text = command.text.replace(":8000", f":{self.port}")
         serves = text == SERVES
         if serves:
