@@ -119,7 +119,8 @@ def search(
 class TestSpecification:
     @pytest.mark.parametrize("mode", list(GenerationMode), ids=str)
     def test_what_is_made_from_it_never_fails_and_takes_effect_once(self, example, schema, mode):
-        guarded = schema.exclude(path_regex="^/demo/")
+        # The shop needs a bank (tests/checkout), and an operation of several steps commits its claim before it runs.
+        guarded = schema.exclude(path_regex="^/(demo|shop)/")
         cases = guarded.include(method="POST").as_strategy(mode) | guarded.as_strategy(mode)
 
         search(example, cases, valid=mode is GenerationMode.POSITIVE)
