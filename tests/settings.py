@@ -36,10 +36,15 @@ def database(alias: str) -> dict[str, Any]:
     if config["ENGINE"] == "django.db.backends.sqlite3":
         name = str(Path(config["NAME"]).with_name(f"{name}.sqlite3"))
         config["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 120}
+    # A socket's directory comes as an option of the URL; it must stay where other options take their place.
+    if host := config.get("OPTIONS", {}).pop("host", None):
+        config["HOST"] = host
     config["TEST"] = {"NAME": name}
     # Like in production, a thread's connection outlives its requests: what one of them
     # leaves behind in the session, the next one meets.
     config["CONN_MAX_AGE"] = 60
+    # Sessions of servers that all tests share are cut by those that cut at random.
+    config["CONN_HEALTH_CHECKS"] = True
     if "TEST_DATABASES" in os.environ:
         config["NAME"] = json.loads(os.environ["TEST_DATABASES"])[alias]
     return config

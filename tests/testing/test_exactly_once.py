@@ -40,7 +40,7 @@ def atomic_requests(settings):
 
 
 def balances():
-    return list(Account.objects.values_list("balance", flat=True))
+    return list(Account.objects.order_by("pk").values_list("balance", flat=True))
 
 
 class TestRightViews:
