@@ -41,7 +41,7 @@ class Claim:
     def settle(self, response: StoredResponse | None) -> None:
         """Keep *response* with the effects, or, if it is None, keep neither: both when the block is left.
 
-        A handler that marked the transaction for rollback has decided already: nothing is kept. What is not
+        Where the transaction is marked for rollback, nothing is kept, and a success is not answered. What is not
         settled at all is committed as being in progress.
         """
         self.settled = True
@@ -59,7 +59,8 @@ def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim
     Raises:
         OperationalError: The database failed, or gave up the transaction of the caller.
         UsageError: Another task's operation is open on this thread's connection. Or the key's row is gone, so that the
-            effects could not be remembered; they roll back.
+            effects could not be remembered; or a success was to be answered whose effects are marked for rollback.
+            They roll back.
     """
     alias = using or database()
     connection = transaction.get_connection(alias)
@@ -71,6 +72,7 @@ def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim
             with _sole_user(alias), transaction.atomic(using=alias), connection.cursor() as cursor:
                 claim = _claim(operation, cursor, renewing=renewing)
                 if claim.won:
+                    connection.rollback_exc = None  # Django keeps that of an earlier transaction.
                     yield claim
                     if claim.settled:
                         _settle(claim, cursor, commit=owns_transaction)
@@ -152,6 +154,7 @@ def _claim(operation: Operation, cursor: CursorWrapper, *, renewing: bool) -> Cl
 
 def _settle(claim: Claim, cursor: CursorWrapper, *, commit: bool) -> None:
     if claim.response is None or cursor.db.needs_rollback:
+        _require_no_success(claim.response, cursor.db)
         transaction.set_rollback(True, using=claim.using)
         return
     complete = claims.complete_and_commit if commit else claims.complete
@@ -162,6 +165,17 @@ def _settle(claim: Claim, cursor: CursorWrapper, *, commit: bool) -> None:
         )
     seconds = time.perf_counter() - claim.started
     transaction.on_commit(lambda: _report(claim, seconds), using=claim.using, robust=True)
+
+
+# Django marks the transaction when a statement fails, and forgets nothing when the error is caught. Whether it was an
+# error or `set_rollback(True)` cannot be told: `rollback_exc` is not set by all that mark (`bulk_create()`, `add()`).
+def _require_no_success(response: StoredResponse | None, connection: BaseDatabaseWrapper) -> None:
+    if response is not None and response.tells_success:
+        raise UsageError(
+            "The handler returned a success, but its transaction is marked for rollback: nothing of it would be kept. "
+            "Let a database error propagate, or put what may fail into transaction.atomic() and catch the error "
+            "outside of that. To try something and take it back, call set_rollback(True) inside such a block."
+        ) from connection.rollback_exc  # type: ignore[attr-defined]  # unknown to the stubs
 
 
 def _report(claim: Claim, seconds: float) -> None:

@@ -68,6 +68,11 @@ class StoredResponse:
     headers: Sequence[tuple[str, str]] = ()
     body: bytes | None = b""
 
+    @property
+    def tells_success(self) -> bool:
+        """Whether the caller takes it that the operation was done."""
+        return self.status is None or self.status < 400
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:

@@ -1,5 +1,6 @@
 """A claim and its one transaction."""
 
+from contextlib import suppress
 from datetime import timedelta
 from threading import Barrier
 
@@ -39,6 +40,21 @@ def fail(label="a"):
     """Leave an effect, then raise."""
     effect(label)
     raise HandlerError
+
+
+def run_and_mark(response):
+    with store.claimed(operation()) as claim:
+        effect("a")
+        transaction.set_rollback(True)
+        claim.settle(response)
+
+
+def run_and_swallow(pk):
+    with store.claimed(operation()) as claim:
+        effect("a")
+        with suppress(IntegrityError):
+            Effect.objects.create(pk=pk)
+        claim.settle(RESPONSE)
 
 
 def run_and_fail():
@@ -98,25 +114,37 @@ class TestClaimed:
         assert not IdempotencyKey.objects.exists()
         assert run("b").won
 
-    def test_handler_that_marked_for_rollback_leaves_nothing_behind(self):
-        with store.claimed(operation()) as claim:
-            effect("a")
-            transaction.set_rollback(True)
-            claim.settle(RESPONSE)
+    def test_refusal_marked_for_rollback_leaves_nothing_behind(self):
+        run_and_mark(StoredResponse(status=402))
 
         assert labels() == []
         assert not IdempotencyKey.objects.exists()
 
-    def test_swallowed_database_error_leaves_nothing_behind(self):
-        row = Effect.objects.create(label="before")
-        with store.claimed(operation()) as claim:
-            effect("a")
-            with pytest.raises(IntegrityError):
-                Effect.objects.create(pk=row.pk, label="b")
-            claim.settle(RESPONSE)
+    @pytest.mark.parametrize("status", [None, 201, 303])
+    def test_success_marked_for_rollback_is_not_answered(self, status):
+        with pytest.raises(UsageError, match="marked for rollback"):
+            run_and_mark(StoredResponse(status=status))
 
+        assert labels() == []
+        assert not IdempotencyKey.objects.exists()
+
+    def test_success_after_a_swallowed_database_error_names_it(self):
+        row = Effect.objects.create(label="before")
+        with pytest.raises(UsageError, match="Let a database error propagate") as raised:
+            run_and_swallow(row.pk)
+
+        assert isinstance(raised.value.__cause__, IntegrityError)
         assert labels() == ["before"]
         assert not IdempotencyKey.objects.exists()
+
+    def test_success_marked_for_rollback_blames_no_earlier_error(self):
+        row = Effect.objects.create(label="before")
+        with pytest.raises(IntegrityError), atomic():
+            Effect.objects.create(pk=row.pk)
+        with pytest.raises(UsageError) as raised:
+            run_and_mark(RESPONSE)
+
+        assert raised.value.__cause__ is None
 
     def test_database_error_in_a_savepoint_of_the_handler_is_its_own_affair(self):
         row = Effect.objects.create(label="before")

@@ -125,5 +125,11 @@ class TestDigestsOf:
 
 
 class TestStoredResponse:
+    @pytest.mark.parametrize(
+        ("status", "success"), [(None, True), (200, True), (399, True), (400, False), (500, False)]
+    )
+    def test_tells_success_below_400_and_without_a_status(self, status, success):
+        assert StoredResponse(status=status).tells_success is success
+
     def test_nothing_but_an_empty_body_is_stored_by_default(self):
         assert StoredResponse() == StoredResponse(status=None, headers=(), body=b"")

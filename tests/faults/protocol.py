@@ -34,7 +34,10 @@ ENDINGS = {
     "too large to store": Ending(steps=[["respond", "x", {"repeat": 200}]], status=200, kept=True),
     "refused": Ending(steps=[["respond", "invalid", {"status": 422}]], status=422, kept=False),
     "unavailable": Ending(steps=[["respond", "later", {"status": 503}]], status=503, kept=False),
-    "rolled back": Ending(steps=[["mark_for_rollback"]], status=201, kept=False),
+    "rolled back": Ending(
+        steps=[["mark_for_rollback"], ["respond", "declined", {"status": 402}]], status=402, kept=False
+    ),
+    "succeeded at what is rolled back": Ending(steps=[["mark_for_rollback"]], status=500, kept=False),
     "raised": Ending(steps=[["raise"]], status=500, kept=False),
     "lost its session": Ending(steps=[["lose_session"]], status=500, kept=False),
     "failed to commit": Ending(steps=[["doom_commit"]], status=500, kept=False),
