@@ -91,7 +91,8 @@ class Specification:
         if self.ttl is None:
             text = words_of(self.overrides["ttl"]) or "How long a key is remembered depends on the request."
         else:
-            text = f"A key is remembered for {spell(self.ttl)}, together with the response."
+            begin = " from the end of the operation" if self.policy.steps else ""
+            text = f"A key is remembered for {spell(self.ttl)}{begin}, together with the response."
         if settings.tombstone_ttl:
             return f"{text} For another {spell(settings.tombstone_ttl)} a retry is refused; after that, it runs again."
         return f"{text} After that, a retry runs again."
@@ -104,6 +105,13 @@ class Specification:
 
     @property
     def _concurrency(self) -> str:
+        if self.policy.steps:
+            longest = spell(self.policy.get_lease())
+            return f"{self._duplicate} If its server has died, a retry goes on after {longest} at most."
+        return self._duplicate
+
+    @property
+    def _duplicate(self) -> str:
         start = "While the first request is in progress, a retry"
         if self.wait is None:
             return words_of(self.overrides["wait"]) or f"{start} waits for its response, or is refused."

@@ -22,6 +22,7 @@ from django_idempotency.exceptions import (
     KeyInvalid,
     KeyMissing,
     KeyReused,
+    OutcomeUncertain,
     RequestInProgress,
     ResponseExpired,
     ResponseNotStored,
@@ -180,9 +181,9 @@ def _add_refusals(responses: dict[str, Any], specification: Specification, media
             continue  # It is described elsewhere, for other operations as well.
         codes = "\n".join(f"- `{error.code}`: {error.title}." for error in errors)
         response["description"] = "\n\n".join(filter(None, [str(response.get("description", "")), codes]))
-        if any(error.retryable for error in errors):
+        if retryable := " and ".join(f"`{error.code}`" for error in errors if error.retryable):
             response.setdefault("headers", {})["Retry-After"] = {
-                "description": "While the first request is in progress: after how many seconds to send it again.",
+                "description": f"With {retryable}: after how many seconds to send the same request again.",
                 "schema": {"type": "integer", "minimum": 1},
             }
         for media_type in media_types:
@@ -199,6 +200,8 @@ def _refusals(specification: Specification) -> dict[str, list[IdempotencyError]]
     if specification.required is not False:
         errors.append(KeyMissing())
     errors += [RequestInProgress(), KeyReused(), ResponseNotStored(201), ResponseExpired()]
+    if specification.policy.steps:
+        errors.append(OutcomeUncertain())
     refusals: dict[str, list[IdempotencyError]] = {}
     for error in errors:
         refusals.setdefault(str(status_of(error)), []).append(error)

@@ -83,6 +83,14 @@ class TestSpecification:
     def test_says(self, specification, sentence):
         assert sentence in specification.sentences
 
+    def test_says_what_several_steps_mean(self):
+        _, requirement, expiry, _, concurrency = specify(steps=True, ttl=60, wait=2.5, lease=90).sentences
+
+        assert requirement == "A request without a key is refused."
+        assert expiry.startswith("A key is remembered for 1 minute from the end of the operation, together with")
+        assert concurrency.startswith(f"{CONCURRENT} waits up to 2.5 seconds")
+        assert concurrency.endswith(" If its server has died, a retry goes on after 1 minute 30 seconds at most.")
+
     def test_says_what_settings_say(self, settings):
         settings.IDEMPOTENCY_REQUIRED = True
         settings.IDEMPOTENCY_TTL = 3600

@@ -308,6 +308,21 @@ class TestGuardedOperations:
     def test_other_methods_are_left_alone(self, view):
         assert "dempoten" not in json.dumps(operation_of(view))
 
+    @pytest.mark.parametrize("view", [view_with(steps=True), mixed_in(idempotency_steps=True)])
+    def test_operation_of_several_steps_may_be_uncertain(self, view):
+        operation = operation_of(view)
+
+        conflict = operation["responses"]["409"]
+        assert re.findall(r"`(idempotency_\w+)`", conflict["description"]) == [
+            *CODES["409"],
+            "idempotency_outcome_uncertain",
+        ]
+        assert conflict["headers"]["Retry-After"]["description"].startswith(
+            "With `idempotency_request_in_progress` and `idempotency_outcome_uncertain`: "
+        )
+        assert key_of(operation)["required"] is True
+        assert "goes on after 30 seconds at most" in key_of(operation)["description"]
+
     def test_status_of_reused_key_is_the_projects(self, settings):
         settings.IDEMPOTENCY_REUSED_STATUS = 422
 
