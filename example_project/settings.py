@@ -93,7 +93,7 @@ def database(variable: str, path: Path) -> dict[str, Any]:
 
 DATABASES = {"default": database("DATABASE_URL", BASE_DIR / "db.sqlite3")}
 
-# A retry may come this long after the first request. Other IDEMPOTENCY_* settings: the README.
+# A retry may come this long after the first request. Other IDEMPOTENCY_* settings: docs/settings.md.
 IDEMPOTENCY_TTL = timedelta(hours=24)
 
 REST_FRAMEWORK = {

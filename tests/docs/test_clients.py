@@ -19,7 +19,7 @@ from django.test import RequestFactory, override_settings
 
 from tests.app.models import Effect
 from tests.docs.line import LOST_ANSWER, LOST_REQUEST, Line, lossy
-from tests.docs.markdown import README, ROOT, blocks
+from tests.docs.markdown import ROOT, blocks
 from tests.docs.runner import run_page
 
 CLIENTS = ROOT / "docs" / "clients.md"
@@ -38,10 +38,10 @@ class Answer:
 Recipe = Callable[[Line], Answer]
 
 
-def of_httpx(page: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
-    """Return the recipe for httpx that *page* has."""
+def of_httpx() -> Recipe:
+    """Return the recipe for httpx."""
     # The page has two functions of that name; the first one's block is httpx's.
-    [source] = [block for block in blocks(page, "python") if "import httpx" in block.text]
+    [source] = [block for block in blocks(CLIENTS, "python") if "import httpx" in block.text]
     names: dict[str, Any] = {}
     exec(compile(source.source, source.path, "exec"), names)
 
@@ -98,13 +98,12 @@ def read(response: httpx.Response | requests.Response) -> Answer:
 
 
 @pytest.fixture(
-    params=["httpx", "requests", "readme", pytest.param("fetch", marks=pytest.mark.tool("node"))],
+    params=["httpx", "requests", pytest.param("fetch", marks=pytest.mark.tool("node"))],
 )
 def create(request, monkeypatch, tmp_path) -> Recipe:
     """Return one recipe after the other."""
     recipes: dict[str, Callable[[], Recipe]] = {
-        "httpx": lambda: of_httpx(CLIENTS, monkeypatch),
-        "readme": lambda: of_httpx(README, monkeypatch),
+        "httpx": of_httpx,
         "requests": lambda: of_requests(monkeypatch),
         "fetch": lambda: of_fetch(tmp_path),
     }

@@ -10,9 +10,9 @@ from typing import Any
 
 import django
 import pytest
-from django.core.management import BaseCommand, call_command, load_command_class
+from django.core.management import call_command
 
-from tests.docs.markdown import README, Block, blocks, headings
+from tests.docs.markdown import README, Block, blocks
 from tests.purge.keys import keys, names
 
 SECTION = "Purging expired keys"
@@ -62,14 +62,6 @@ class TestReadme:
 
         assert names() == []
         assert list(readme["CELERY_BEAT_SCHEDULE"]) == ["purge-keys"]
-
-    def test_table_names_every_option(self):
-        commands = [load_command_class("django_idempotency", "purge_idempotency_keys"), BaseCommand()]
-        options, common = (re.findall(r"--[\w-]+", each.create_parser("", "").format_help()) for each in commands)
-        (heading,) = [heading for heading in headings(README) if heading.text == SECTION]
-        table = "".join(line for line in heading.body.splitlines() if line.startswith("| `--"))
-
-        assert set(re.findall(r"`(--[\w-]+)`", table)) == set(options) - set(common)
 
 
 if django.VERSION >= (6,):
