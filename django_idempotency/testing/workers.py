@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from collections import defaultdict
@@ -76,6 +77,8 @@ class Worker:
         threads = set(threading.enumerate())
         excepthook = threading.excepthook
         threading.excepthook = lambda args: None if self.struck is not None else excepthook(args)
+        requests = logging.getLogger("django.request")
+        requests.addFilter(self._is_unstruck)
         connection_created.connect(self._on_connection_created)
         for connection in connections.all(initialized_only=True):
             self._adopt(connection)
@@ -89,9 +92,14 @@ class Worker:
             for connection in self._adopted:
                 self._release(connection)
             threading.excepthook = excepthook
+            requests.removeFilter(self._is_unstruck)
             if self._is_dead:
                 self._sessions.settle()
             self._look(None)
+
+    # What is logged of an error that was meant to happen hides what went wrong.
+    def _is_unstruck(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - a filter's
+        return self.struck is None
 
     # --- What is seen -------------------------------------------------------------------------------------------------
 

@@ -352,6 +352,11 @@ class TestDeath:
         # Each statement is died at twice, and a session that was lost is not used again.
         assert len(sessions) >= result.statements
 
+    def test_errors_that_are_meant_to_happen_are_not_logged(self, caplog):
+        assert_exactly_once(sending(doors.function(plain)), effects=Effect.objects.all(), lines=False)
+
+        assert [record for record in caplog.records if record.name == "django.request"] == []
+
     def test_connections_are_usable_afterwards(self):
         assert_exactly_once(sending(doors.function(plain)), effects=Effect.objects.all())
 
