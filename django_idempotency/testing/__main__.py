@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from http.client import HTTPException
 from typing import Final
 
 from django_idempotency.testing.conformance import Check, all_checks
+from django_idempotency.testing.dialogues import Dialogue, new_key
 from django_idempotency.testing.failures import NotConforming
 from django_idempotency.testing.targets import Sample, target_of
 
@@ -24,13 +26,14 @@ _OPTIONS: Final = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run every check that can be run, print a line for each, return 1 if one failed."""
+    """Run every check that can be run, print a line for each, return 1 if one failed, or if no request succeeds."""
     options = _parser().parse_args(argv)
     sample = Sample(
         method=options.method, data=options.data, content_type=options.content_type, headers=dict(options.header)
     )
+    target = target_of(options.url)
     checks = all_checks(
-        target_of(options.url),
+        target,
         sample,
         other=None if options.other_data is None else replace(sample, data=options.other_data),
         stranger=replace(sample, headers=dict(options.other_header)) if options.other_header else None,
@@ -39,6 +42,9 @@ def main(argv: Sequence[str]) -> int:
         expire=None if options.expires_after is None else _waiting(options.expires_after),
     )
     print(f"{options.method} {options.url}\n")
+    if refusal := _failure_of(partial(Dialogue(target, sample).succeed, new_key())):
+        print(f"Nothing was tried. {refusal}")
+        return 1
     counts = {"passed": 0, "FAILED": 0, "not tried": 0}
     for check in checks:
         outcome, detail = _outcome(check)
@@ -57,13 +63,19 @@ def _waiting(seconds: float) -> Callable[[str], object]:
 def _outcome(check: Check) -> tuple[str, str]:
     if check.needs:
         return "not tried", f"It needs {_OPTIONS[check.needs]}."
+    failure = _failure_of(check)
+    return ("FAILED", failure) if failure else ("passed", "")
+
+
+def _failure_of(run: Callable[[], object]) -> str:
+    """Say on one line what is wrong; empty if nothing is."""
     try:
-        check()
+        run()
     except NotConforming as failure:
-        return "FAILED", str(failure)
+        return str(failure)
     except (OSError, HTTPException) as error:
-        return "FAILED", f"No answer: {type(error).__name__}: {error}"
-    return "passed", ""
+        return f"No answer: {type(error).__name__}: {' '.join(str(error).split())}"
+    return ""
 
 
 def _parser() -> argparse.ArgumentParser:

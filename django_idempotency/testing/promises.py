@@ -45,15 +45,18 @@ class Promises:
         self._dialogue.require_replay(first, self._dialogue.send(f'"{key}"'))
 
     def refuses_mismatch(self, other: Sample) -> None:
+        # Else it may be refused for what is in it.
+        self._dialogue.succeed(new_key(), sample=other)
         key = new_key()
         first = self._dialogue.succeed(key)
         self._dialogue.require_status(self._dialogue.send(key, sample=other), 409, 422)
         self._dialogue.require_replay(first, self._dialogue.send(key))
 
     def refuses_missing(self) -> None:
-        self._dialogue.require_status(self._dialogue.send(), 400)
+        self.refuses_malformed([])
 
     def refuses_malformed(self, lines: list[bytes]) -> None:
+        self._dialogue.succeed(new_key())  # What is refused next is refused for its key, not for its body.
         self._dialogue.require_status(self._dialogue.send(*lines), 400)
 
     def tells_clients_apart(self, stranger: Sample) -> None:

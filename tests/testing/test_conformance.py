@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 import uuid
 from typing import Any
 
@@ -20,6 +22,7 @@ from django_idempotency.testing import NotConforming, idempotency_conformance
 from tests import doors
 from tests.app.models import Effect
 from tests.factories import UserFactory
+from tests.gate import TIMEOUT
 from tests.server import ROOT, Server
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -141,6 +144,16 @@ class TestMistakes:
 
         assert "should succeed was answered 403" in failing(view, "replay")
 
+    @pytest.mark.parametrize("name", ["missing-key", "malformed-blank"])
+    def test_refusal_of_the_body_is_none_of_the_key(self, name):
+        assert "should succeed was answered 400" in failing(lambda request: JsonResponse({}, status=400), name)
+
+    def test_refusal_of_the_other_body_is_none_of_its_key(self):
+        def view(request):
+            return JsonResponse({"id": str(uuid.uuid4())}, status=422 if b"200" in request.body else 201)
+
+        assert "should succeed was answered 422" in failing(view, "mismatch")
+
     def test_other_client_that_is_refused(self):
         def view(request):
             return JsonResponse({}, status=201 if request.user.username == "ann" else 403)
@@ -239,6 +252,13 @@ def run_module(*arguments):
     )
 
 
+def answer_nonsense(listener):
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(1024)
+        connection.sendall(b"nonsense\r\n")
+
+
 class TestCommand:
     def test_server_conforms(self, server: Server):
         ann, bob = ("Basic YW5uOnBhc3N3b3Jk", "Basic Ym9iOnBhc3N3b3Jk")
@@ -269,7 +289,24 @@ class TestCommand:
         process = run_module("http://127.0.0.1:9/")
 
         assert process.returncode == 1
-        assert "No answer: ConnectionRefusedError" in process.stdout
+        assert "Nothing was tried. No answer: ConnectionRefusedError" in process.stdout
+
+    def test_request_that_does_not_succeed_ends_it(self, server: Server):
+        process = run_module(f"{server.base_url}/nowhere/")
+
+        assert process.returncode == 1
+        assert "Nothing was tried. A request that should succeed was answered 404" in process.stdout
+        assert "FAILED" not in process.stdout
+
+    def test_server_that_does_not_speak_http_fails_on_one_line(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(TIMEOUT)
+            answering = threading.Thread(target=answer_nonsense, args=[listener])
+            answering.start()
+            process = run_module(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+            answering.join()
+
+        assert process.stdout.splitlines()[2:] == ["Nothing was tried. No answer: BadStatusLine: nonsense"]
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
