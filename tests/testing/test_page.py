@@ -20,7 +20,7 @@ PAGE = ROOT / "docs" / "testing.md"
 
 
 def charges(request):
-    charge = Charge.objects.create(amount=request.POST["amount"])
+    charge = Charge.objects.create(amount=request.POST["amount"], description=request.POST["description"])
     return HttpResponse(f"charge {charge.pk}", status=201)
 
 
