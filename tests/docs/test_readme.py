@@ -1,4 +1,4 @@
-"""README's transcript, typed into a shell, against the example project's own server."""
+"""README's transcripts, typed into a shell, against the example project's own server."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from tests.docs.markdown import PAGES, README, ROOT, blocks, headings
 from tests.docs.shell import Command, Shell, shell
 
-SECTION = "What a client sees"
+SECTIONS = ("What a client sees", "Which requests need keys")
 # Two curls at once: which one is first, and whether they overlap, is chance.
 CHANCE = "charge coffee-3 4.20 & charge coffee-3 4.20 & wait"
 MEMBERS = re.compile(r'"(id|account)":\d+|"(created)":"[^"]*"')
@@ -43,7 +43,7 @@ class TestTranscript:
     @pytest.mark.engine("sqlite")  # The example's own database, whatever the engine under test.
     def test_prints_what_is_shown(self, example):
         for block in blocks(README, "console"):
-            if block.section == SECTION and CHANCE not in block.text:
+            if block.section in SECTIONS and CHANCE not in block.text:
                 shown = MEMBERS.sub(r'"\1\2":...', block.text)
                 example.type(replace(block, text=shown))
 
