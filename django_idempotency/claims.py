@@ -57,10 +57,9 @@ def claim_on_postgresql(cursor: CursorWrapper, operation: Operation, now: dateti
     The lock ends with the transaction, so that a pooler in transaction mode cannot strand it. Its 64 bits are
     the digest's last: two keys that share them are told to come again, and never mixed up.
     """
-    lock = int.from_bytes(operation.digest.bytes[8:], "big", signed=True)
     cursor.execute(
         f"INSERT {_into(cursor.db)} SELECT {_PLACEHOLDERS} WHERE pg_try_advisory_xact_lock(%s) ON CONFLICT DO NOTHING",
-        [*_row(cursor.db, operation, now), lock],
+        [*_row(cursor.db, operation, now), _lock(operation)],
     )
     return bool(cursor.rowcount == 1)
 
@@ -122,6 +121,16 @@ CLAIMERS: Final[dict[str, Claimer]] = {
     "mysql": claim_on_mysql,
     "sqlite": claim_on_sqlite,
 }
+
+
+def hold(cursor: CursorWrapper, operation: Operation) -> None:
+    """Have no claim wait for this transaction, though it is about to change the operation's row, which is committed.
+
+    PostgreSQL's INSERT waits for whoever changes the row that it collides with, unless he has the advisory lock.
+    Another claim has that for a moment only.
+    """
+    if cursor.db.vendor == "postgresql":
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_lock(operation)])
 
 
 def look_up(cursor: CursorWrapper, operation: Operation, *, now: datetime, forgotten: datetime) -> Record | None:
@@ -220,6 +229,10 @@ def _code(error: DatabaseError) -> int | str | None:
         if code is not None:
             return code
     return error.args[0] if error.args and isinstance(error.args[0], int) else None
+
+
+def _lock(operation: Operation) -> int:
+    return int.from_bytes(operation.digest.bytes[8:], "big", signed=True)
 
 
 def _id(connection: BaseDatabaseWrapper, operation: Operation) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from django_idempotency import signals
+from django_idempotency import claims, signals
 from django_idempotency.clock import DatabaseTime
 from django_idempotency.exceptions import RequestInProgress, UsageError
 from django_idempotency.leases import Lease, StepRecord, own
@@ -87,6 +87,7 @@ def begin_abort(lease: Lease, response: StoredResponse | None) -> None:
         kind = IdempotentRun.Abort.FORGOTTEN if response is None else IdempotentRun.Abort.STORED
         own(lease).update(abort=kind)
         if response is not None:
+            _hold_key(lease)
             _key(lease).update(status=response.status, headers=list(response.headers), body=response.body)
 
 
@@ -126,6 +127,7 @@ def _refuse_rollback(lease: Lease) -> None:
 
 def _complete(lease: Lease, **response: Any) -> None:
     now = timezone.now()
+    _hold_key(lease)
     if not _key(lease).update(completed=now, expires=now + lease.operation.ttl, **response):
         raise UsageError(
             "The operation's idempotency key was deleted, so that its answer could not be remembered. Delete only "
@@ -137,7 +139,13 @@ def _complete(lease: Lease, **response: Any) -> None:
 def _forget(lease: Lease) -> None:
     IdempotentStep.objects.using(lease.using).filter(run_id=lease.run).delete()
     own(lease).delete()
+    _hold_key(lease)
     _key(lease).delete()
+
+
+def _hold_key(lease: Lease) -> None:
+    with transaction.get_connection(lease.using).cursor() as cursor:
+        claims.hold(cursor, lease.operation)
 
 
 def _key(lease: Lease) -> IdempotencyKeyQuerySet:
