@@ -6,18 +6,20 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from django.db import OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
 from django_idempotency import batches, signals
 from django_idempotency.conf import settings
 from django_idempotency.models import IdempotencyKey, IdempotencyKeyQuerySet, IdempotentRun, IdempotentStep
 from django_idempotency.store import database, is_rerunnable
+
+Rows = TypeVar("Rows", bound=QuerySet[Any])
 
 # How often one batch is tried when the database takes its transaction back.
 _BATCH_ATTEMPTS: Final = 4
@@ -48,6 +50,9 @@ def max_batch_size(*, using: str) -> int:
     return sys.maxsize if max_params is None else max_params - 10
 
 
+# Note [The run is locked before its key]
+# An operation's owner locks its run with the first statement of each transaction, and its key, where he changes that,
+# after it. Who does it the other way round, while the owner ends, makes the database give one of the two up.
 @contextmanager
 def forgotten(ids: Sequence[UUID]) -> Iterator[list[IdempotencyKey]]:
     """Let these keys expire together with what the block writes, or not at all: their requests may run again.
@@ -57,12 +62,19 @@ def forgotten(ids: Sequence[UUID]) -> Iterator[list[IdempotencyKey]]:
     """
     now = timezone.now()
     end = now - settings.tombstone_ttl
-    with _changed(IdempotencyKey.objects.using(database()).unexpired(end), ids, expires=end) as keys:
-        for key in keys:
-            runs = IdempotentRun.objects.using(database()).unfinished().filter(key_id=key.pk)
-            runs.update(
-                state=IdempotentRun.State.ENDED, ended=now, lease_until=None, request="", note="Expired by hand."
-            )
+    alias = database()
+    with transaction.atomic(using=alias):
+        rows = IdempotencyKey.objects.using(alias).unexpired(end)
+        _lock_database(rows, ids)
+        unfinished = IdempotentRun.objects.using(alias).unfinished().filter(key_id__in=ids)
+        locked = set(_lock(unfinished).values_list("pk", flat=True))
+        keys = _locked(rows, ids)
+        in_use = set(unfinished.exclude(pk__in=locked).values_list("key_id", flat=True))
+        keys = [key for key in keys if key.pk not in in_use]
+        ended = {"state": IdempotentRun.State.ENDED, "ended": now, "lease_until": None, "request": ""}
+        for key in keys:  # One by one: see Note [A batch must not scan].
+            rows.filter(pk=key.pk).update(expires=end)
+            unfinished.filter(key_id=key.pk).update(**ended, note="Expired by hand.")
         yield keys
 
 
@@ -74,8 +86,12 @@ def erased(ids: Sequence[UUID]) -> Iterator[list[IdempotencyKey]]:
     another transaction holds.
     """
     rows = IdempotencyKey.objects.using(database()).completed().filter(batches.HAS_RESPONSE)
-    with _changed(rows, ids, body=None, headers=[]) as keys:
-        _erase_results(database(), [key.pk for key in keys])
+    with transaction.atomic(using=rows.db):
+        _lock_database(rows, ids)
+        keys = _locked(rows, ids)
+        for key in keys:  # One by one: see Note [A batch must not scan].
+            rows.filter(pk=key.pk).update(body=None, headers=[])
+        _erase_results(rows.db, [key.pk for key in keys])
         yield keys
 
 
@@ -148,20 +164,20 @@ def _change_once(change: batches.Change, rows: IdempotencyKeyQuerySet, ids: Sequ
     connection = transaction.get_connection(rows.db)
     with transaction.atomic(using=rows.db, durable=True):
         if connection.features.has_select_for_update:
-            skip_locked = connection.features.has_select_for_update_skip_locked
-            locked = rows.filter(pk__in=ids).select_for_update(skip_locked=skip_locked)
-            ids = list(locked.values_list("pk", flat=True))
+            ids = list(_lock(rows.filter(pk__in=ids)).values_list("pk", flat=True))
         return change(connection, rows, ids) if ids else 0
 
 
-@contextmanager
-def _changed(rows: IdempotencyKeyQuerySet, ids: Sequence[UUID], **values: object) -> Iterator[list[IdempotencyKey]]:
+def _locked(rows: IdempotencyKeyQuerySet, ids: Sequence[UUID]) -> list[IdempotencyKey]:
+    return list(_lock(rows.filter(pk__in=ids)).defer("body").order_by("pk"))
+
+
+def _lock(rows: Rows) -> Rows:
     features = transaction.get_connection(rows.db).features
-    with transaction.atomic(using=rows.db):
-        if not features.has_select_for_update:
-            rows.filter(pk__in=ids).update(key=F("key"))  # SQLite locks the database, if its first statement writes.
-        locked = rows.filter(pk__in=ids).select_for_update(skip_locked=features.has_select_for_update_skip_locked)
-        keys = list(locked.defer("body").order_by("pk"))
-        for key in keys:  # One by one: see Note [A batch must not scan].
-            rows.filter(pk=key.pk).update(**values)
-        yield keys
+    return rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
+
+
+# SQLite has no row locks. It locks the database, if a transaction's first statement writes.
+def _lock_database(rows: IdempotencyKeyQuerySet, ids: Sequence[UUID]) -> None:
+    if not transaction.get_connection(rows.db).features.has_select_for_update:
+        rows.filter(pk__in=ids).update(key=F("key"))

@@ -266,8 +266,9 @@ class TestAnyAction:
         with CaptureQueriesContext(connection) as queries:
             act(root, action, row)
 
-        (lock,) = [query["sql"] for query in queries if "FOR UPDATE" in query["sql"]]
-        assert lock.endswith("SKIP LOCKED")
+        locks = [query["sql"] for query in queries if "FOR UPDATE" in query["sql"]]
+        assert locks
+        assert all(lock.endswith("SKIP LOCKED") for lock in locks)
 
 
 def permission(action: str) -> str:

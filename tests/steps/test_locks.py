@@ -1,18 +1,21 @@
-"""Who stands in whose way: a worker that is paused in the middle of a transaction, and a retry."""
+"""Who stands in whose way: a worker that is paused in the middle of a transaction, a retry, and a person."""
 
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import pytest
 from django.db import connection
 
+from django_idempotency import changes
 from django_idempotency.exceptions import RequestInProgress
-from django_idempotency.models import IdempotencyKey
+from django_idempotency.models import IdempotencyKey, IdempotentRun
+from django_idempotency.phases import Overtaken
 from django_idempotency.steps import Abort
 from tests.coroutines import Stop
 from tests.gate import TIMEOUT
-from tests.operations import labels
-from tests.steps.stepping import leave, run
+from tests.operations import labels, operation
+from tests.steps.stepping import key_of, leave, run, run_of
 from tests.steps.test_leases import Thrown
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engine("postgresql", "mariadb")]
@@ -50,6 +53,7 @@ def fail(operation: Any) -> str:
 
 
 KEYS = IdempotencyKey._meta.db_table
+RUNS = IdempotentRun._meta.db_table
 
 
 class TestRetryWhileTheOwnerIsPaused:
@@ -82,3 +86,72 @@ class TestRetryWhileTheOwnerIsPaused:
 
         assert isinstance(told, RequestInProgress)
         assert labels().count("a") == (0 if handler is fail else 1)
+
+
+class TestExpireByHand:
+    def expire(self, inside: Callable[[], Any] = list) -> list[str]:
+        with changes.forgotten([operation().digest]) as keys:
+            inside()
+        return [key.key for key in keys]
+
+    @pytest.mark.parametrize(
+        "words", [("UPDATE", RUNS), ("UPDATE", KEYS), ("INSERT", "app_effect")], ids=["run", "key", "step"]
+    )
+    def test_waits_for_no_owner_who_is_in_a_transaction(self, words):
+        stop = Stop()
+
+        def work():
+            with paused_after(stop, *words):
+                return run(end)
+
+        owner = Thrown(work)
+        assert stop.reached.wait(TIMEOUT)
+        expired = Thrown(self.expire).join()
+        stop.released.set()
+
+        assert owner.join().value == "answer"
+        assert expired == []
+        assert key_of().completed
+
+    def test_owner_who_comes_second_writes_nothing(self):
+        between, locked, released = Stop(), Event(), Event()
+
+        def handler(operation):
+            operation.step("a", leave("a"))
+            between()
+            return "answer"
+
+        def hold():
+            locked.set()
+            assert released.wait(TIMEOUT)
+
+        owner = Thrown(lambda: run(handler))
+        assert between.reached.wait(TIMEOUT)
+        person = Thrown(lambda: self.expire(hold))
+        assert locked.wait(TIMEOUT)
+        between.released.set()  # Its last transaction waits for the person's, or comes after it.
+        released.set()
+
+        assert person.join() == ["key"]
+        assert isinstance(owner.join(), Overtaken)
+        assert not key_of().completed
+        assert run_of().note == "Expired by hand."
+
+    def test_both_at_once_do_not_wait_for_each_other(self):
+        """Whoever comes first, nobody is given up by the database."""
+        for number in range(20):
+            begun = Event()
+
+            def handler(operation, begun=begun):
+                operation.step("a", leave("a"))
+                begun.set()
+                return "answer"
+
+            key = f"key {number}"
+            owner = Thrown(lambda key=key, handler=handler: run(handler, key=key))
+            assert begun.wait(TIMEOUT)
+            with changes.forgotten([operation(key).digest]):
+                pass
+
+            outcome = owner.join()
+            assert isinstance(outcome, Overtaken) or outcome.value == "answer"
