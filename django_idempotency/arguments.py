@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from inspect import Parameter, Signature
+from collections.abc import Callable, Collection, Mapping
+from inspect import Parameter, Signature, signature
 from string import Formatter
 from typing import Any, Final
 
+from asgiref.sync import iscoroutinefunction
 from django.core.serializers.json import DjangoJSONEncoder
 
 from django_idempotency.exceptions import UsageError
@@ -57,6 +58,26 @@ def without_owner(signature: Signature) -> Signature:
     """Return *signature* without the parameter that takes what the queue passes first."""
     first, *others = signature.parameters.values()
     return signature if first.kind is Parameter.VAR_POSITIONAL else signature.replace(parameters=others)
+
+
+def without_operation(function: Callable[..., Any]) -> Signature:
+    """Return what a job of several steps is enqueued with: all but the operation, which it is given.
+
+    Raises:
+        UsageError: It is a coroutine function, or does not take its operation.
+    """
+    if iscoroutinefunction(function):
+        raise UsageError(
+            f"@idempotent_task(steps=True) takes no coroutine function, such as {function.__name__}. Write it as a "
+            "plain function."
+        )
+    given = signature(function)
+    if "operation" not in given.parameters:
+        raise UsageError(
+            f"@idempotent_task(steps=True) gives {function.__name__} its operation. Let it take that: "
+            f"def {function.__name__}(…, *, operation)."
+        )
+    return given.replace(parameters=[each for each in given.parameters.values() if each.name != "operation"])
 
 
 def fingerprint_of(arguments: Mapping[str, Any], *, ignored: Collection[str] = ()) -> Fingerprint:

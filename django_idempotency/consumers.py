@@ -13,6 +13,7 @@ from django_idempotency.conf import as_timedelta, settings
 from django_idempotency.exceptions import KeyInvalid, KeyMissing, ResponseExpired, UsageError
 from django_idempotency.execution import answer, execute
 from django_idempotency.fingerprint import Fingerprint
+from django_idempotency.kept_calls import call_of, keep_call
 from django_idempotency.keys import KEY_MAX_LENGTH
 from django_idempotency.requirements import REQUIREMENTS
 from django_idempotency.results import NoResult
@@ -43,6 +44,7 @@ def process_once(
     reruns: int = 0,
     steps: bool = False,
     lease: timedelta | float | None = None,
+    keep_arguments: bool = False,
 ) -> Outcome[T | None]:
     """Run *handler* once per consumer and message, however often the broker delivers it.
 
@@ -60,25 +62,33 @@ def process_once(
 
     With *steps*, the handler gets an `operation` (`django_idempotency.steps`) as a keyword argument, instead of one
     transaction: what it has recorded when it raises or dies stays, and the next delivery goes on from there. The
-    *lease* is how long others wait for a worker that has died (None asks the settings).
+    *lease* is how long others wait for a worker that has died (None asks the settings). With *keep_arguments*, the
+    handler is kept in the database until it has ended, so that `resume_idempotent_operations` can go on when the broker
+    does not deliver the message again: a function of a module's, or a `functools.partial` of one with arguments that
+    JSON has.
 
     Raises:
         RequestInProgress: Another worker is at it; return it to the queue.
         KeyMissing, KeyInvalid: The producer gave it no id, or none that can be kept; it will never be processed.
         KeyReused: The producer gave this id to a message with another body; it will never be processed.
-        UsageError: The id is no text, so that it is none that a producer made; or there is a lease without steps.
+        UsageError: The id is no text, so that it is none that a producer made; the handler cannot be kept; or there is
+            a lease, or keep_arguments, without steps.
         OutcomeUncertain: With steps: a call is held; put the message aside, and deliver it again when that is settled.
     """
     if lease is not None and not (steps and REQUIREMENTS["lease"].accepts(lease)):
         raise UsageError(f"lease must be {REQUIREMENTS['lease'].words}, and comes with steps=True; it is {lease!r}.")
+    if keep_arguments and not steps:
+        raise UsageError("keep_arguments is for operations of several steps. Leave it out, or add steps=True.")
     operation = _operation(consumer, message_id, body, ttl)
     manner: dict[str, Any] = {"codec": NoResult(), "wait": wait, "using": using, "reruns": reruns}
     try:
         if steps:
+            options = {"ttl": _seconds(ttl), "lease": _seconds(lease), "reruns": reruns}
             return execute_in_steps(
                 operation,
                 lambda stepped: handler(operation=stepped),
                 lease=settings.lease if lease is None else as_timedelta(lease),
+                request=keep_call(call_of(handler), door="message", **options) if keep_arguments else "",
                 **manner,
             )
         return execute(operation, handler, **manner)
@@ -115,6 +125,10 @@ def once(
     with suppress(ResponseExpired):
         answer(claim)
     yield Message(should_run=False)
+
+
+def _seconds(duration: timedelta | float | None) -> float | None:
+    return None if duration is None else as_timedelta(duration).total_seconds()
 
 
 def _operation(consumer: str, message_id: str | None, body: bytes, ttl: timedelta | float | None) -> Operation:

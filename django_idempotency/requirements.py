@@ -70,6 +70,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
         lambda value: isinstance(value, bool) or (_is_names(value) and not _has_credentials(value)),
         "True, False, or a collection of headers to keep besides, such as ('X-Tenant',), and no credentials",
     ),
+    "keep_arguments": _BOOLEAN,
     "ttl": _DURATION,
     "purge_overdue": _DURATION,
     "tombstone_ttl": Requirement(

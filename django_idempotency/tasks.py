@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import wraps
-from inspect import BoundArguments, Signature, signature
+from inspect import BoundArguments, signature
 from types import FunctionType
 from typing import Any, Final, Literal, ParamSpec, TypeVar, get_args, overload
 
 from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction
 
-from django_idempotency.arguments import check_template, fill_template, fingerprint_of, without_owner
+from django_idempotency.arguments import (
+    check_template,
+    fill_template,
+    fingerprint_of,
+    without_operation,
+    without_owner,
+)
 from django_idempotency.conf import as_timedelta, settings
 from django_idempotency.deliveries import KEY_ARGUMENT, Delivery, delivery_of
 from django_idempotency.exceptions import IdempotencyError, KeyReused, RequestInProgress, UsageError
 from django_idempotency.execution import aexecute, execute
+from django_idempotency.kept_calls import KeptCall, keep_call
+from django_idempotency.leases import Lease
 from django_idempotency.phases import Overtaken
 from django_idempotency.requirements import REQUIREMENTS, Requirement
 from django_idempotency.results import JsonResult, NoResult
@@ -55,9 +63,25 @@ def idempotent_task(
     wait: float = 0.0,
     using: str | None = None,
     reruns: int = 0,
-    steps: bool = False,
-    lease: timedelta | float | None = None,
+    steps: Literal[False] = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+@overload
+def idempotent_task(
+    *,
+    key: Key | None = None,
+    ttl: timedelta | float | None = None,
+    on_duplicate: OnDuplicate = "return",
+    ignored_arguments: Collection[str] = (),
+    retry_delay: float = 5.0,
+    wait: float = 0.0,
+    using: str | None = None,
+    reruns: int = 0,
+    steps: Literal[True],
+    lease: timedelta | float | None = None,
+    keep_arguments: bool = False,
+) -> Callable[[Callable[..., R]], Callable[..., R]]: ...  # It is called without its operation.
 
 
 def idempotent_task(function: Callable[..., Any] | None = None, /, **arguments: Any) -> Any:
@@ -78,14 +102,16 @@ def idempotent_task(function: Callable[..., Any] | None = None, /, **arguments: 
     - steps: instead of one transaction, the function gets an `operation` (`django_idempotency.steps`) as a keyword
       argument, whose steps commit one by one. When the job raises or dies, the next delivery goes on from there.
     - lease: how long others wait for a worker that has died, a timedelta or seconds; None asks the settings.
+    - keep_arguments: keep them in the database until the job has ended, so that `resume_idempotent_operations` can go
+      on with it when its queue does not deliver it again.
 
     Write it below `@shared_task`, `@app.task` or `@task`. Django tells a job its id by its context alone, so
     that without a `key` it must be `@task(takes_context=True)`.
 
     Raises:
         TypeError: At decoration, when it is not next to the function.
-        UsageError: At decoration, where an argument cannot be meant; from the job, when it has no key, or its result
-            cannot be stored: its writes are rolled back.
+        UsageError: At decoration, where an argument cannot be meant; from the job, when it has no key, its arguments
+            cannot be kept, or its result cannot be stored: its writes are rolled back.
         KeyReused: From the job, when the key belongs to one with other arguments; it did not run.
     """
     options = _Options(**arguments)
@@ -116,6 +142,7 @@ def _guarded(function: Callable[..., Any], options: _Options) -> Callable[..., A
     task = markcoroutinefunction(aguarded) if iscoroutinefunction(function) else guarded
     # Celery checks by it what a job is enqueued with; it follows no `__wrapped__`.
     task.__signature__ = job.signature  # type: ignore[attr-defined]  # read by inspect
+    task.idempotent_job = job  # type: ignore[attr-defined]  # read by who resumes it
     return task
 
 
@@ -131,6 +158,7 @@ class _Options:
     reruns: int = 0
     steps: bool = False
     lease: timedelta | float | None = None
+    keep_arguments: bool = False
 
     def __post_init__(self) -> None:
         for name, requirement in _REQUIREMENTS.items():
@@ -139,11 +167,13 @@ class _Options:
                 raise UsageError(f"{name} must be {requirement.words}, not {value!r}.")
         if self.lease is not None and not self.steps:
             raise UsageError("lease is for operations of several steps. Leave it out, or add steps=True.")
+        if self.keep_arguments and not self.steps:
+            raise UsageError("keep_arguments is for operations of several steps. Leave it out, or add steps=True.")
 
 
 _OPTIONAL: Final = frozenset({"key", "ttl", "using", "lease"})
 _REQUIREMENTS: Final = {
-    **{name: REQUIREMENTS[name] for name in ("ttl", "wait", "using", "reruns", "steps", "lease")},
+    **{name: REQUIREMENTS[name] for name in ("ttl", "wait", "using", "reruns", "steps", "lease", "keep_arguments")},
     "key": Requirement(
         lambda value: isinstance(value, str) or callable(value), "a template, or a callable that takes the arguments"
     ),
@@ -161,7 +191,7 @@ class _Job:
 
     def __init__(self, function: Callable[..., Any], options: _Options) -> None:
         self.function, self.options = function, options
-        self.signature = _without_operation(function) if options.steps else signature(function)
+        self.signature = without_operation(function) if options.steps else signature(function)
         if unknown := set(options.ignored_arguments) - set(self.signature.parameters):
             raise UsageError(f"ignored_arguments has {unknown}, which {function.__name__} does not take.")
         if isinstance(options.key, str):
@@ -178,7 +208,10 @@ class _Job:
         call = _Call(self.function, args, kwargs)
         try:
             if self.options.steps:
-                outcome = execute_in_steps(operation, call.run_in_steps, lease=self._lease(), **self.manner)
+                kept = self._keep(delivery, args, kwargs) if self.options.keep_arguments else ""
+                outcome = execute_in_steps(
+                    operation, call.run_in_steps, lease=self._lease(), request=kept, **self.manner
+                )
             else:
                 outcome = execute(operation, call.run, **self.manner)
         except IdempotencyError as error:
@@ -197,6 +230,27 @@ class _Job:
             return self._end(outcome)
         return await on_thread(lambda: self._end_refused(refusal, call, operation, delivery))
 
+    def resume(self, kept: KeptCall, lease: Lease) -> None:
+        """Run it again as it was kept, in this process and without its queue, with the *lease* on its operation.
+
+        Raises:
+            UsageError: It does not take steps any more.
+            Exception: What the job raises.
+        """
+        if not self.options.steps:
+            raise UsageError(f"{self.function.__qualname__} takes no steps any more. Let it, or let the key expire.")
+        call = _Call(self.function, tuple(kept.args), dict(kept.kwargs))
+        operation = replace(lease.operation, ttl=self._ttl())
+        execute_in_steps(operation, call.run_in_steps, lease=self._lease(), taken=lease, **self.manner)
+
+    def _keep(self, delivery: Delivery, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        if delivery.owner is not None:
+            raise UsageError(
+                f"keep_arguments keeps jobs that take neither self nor context, and {delivery.name} does: there is "
+                "none when the job is resumed. Leave out bind=True, or takes_context=True, and give it a key."
+            )
+        return keep_call(KeptCall(function=self.function, args=args, kwargs=kwargs), door="job")
+
     def _operation(self, delivery: Delivery, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation:
         key = kwargs.pop(KEY_ARGUMENT, None)
         parameters = self.signature
@@ -211,8 +265,11 @@ class _Job:
             scope=SCOPE,
             key=key or self._key(delivery, bound),
             fingerprint=fingerprint,
-            ttl=settings.ttl if self.options.ttl is None else as_timedelta(self.options.ttl),
+            ttl=self._ttl(),
         )
+
+    def _ttl(self) -> timedelta:
+        return settings.ttl if self.options.ttl is None else as_timedelta(self.options.ttl)
 
     def _lease(self) -> timedelta:
         return settings.lease if self.options.lease is None else as_timedelta(self.options.lease)
@@ -246,22 +303,6 @@ class _Job:
     def _end_duplicate(self) -> None:
         if self.options.on_duplicate == "raise":
             raise DuplicateTask(f"{self.function.__name__} has run with this key before, and did not run again.")
-
-
-def _without_operation(function: Callable[..., Any]) -> Signature:
-    """Return what a job of several steps is enqueued with: all but the operation, which it is given."""
-    if iscoroutinefunction(function):
-        raise UsageError(
-            f"@idempotent_task(steps=True) takes no coroutine function, such as {function.__name__}. Write it as a "
-            "plain function."
-        )
-    given = signature(function)
-    if "operation" not in given.parameters:
-        raise UsageError(
-            f"@idempotent_task(steps=True) gives {function.__name__} its operation. Let it take that: "
-            f"def {function.__name__}(…, *, operation)."
-        )
-    return given.replace(parameters=[each for each in given.parameters.values() if each.name != "operation"])
 
 
 class _Call:

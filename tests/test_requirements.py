@@ -13,6 +13,7 @@ ACCEPTED: dict[str, list[Any]] = {
     "steps": [True, False],
     "lease": [1, 0.5 + 0.5, timedelta(minutes=5), 86400],
     "keep_request": [True, False, ("X-Tenant",)],
+    "keep_arguments": [True, False],
     "ttl": [1, 0.5, timedelta(days=2), timedelta(days=3650)],
     "tombstone_ttl": [0, timedelta(0), 3600],
     "purge_overdue": [60, timedelta(weeks=1)],
@@ -34,6 +35,7 @@ REFUSED: dict[str, list[Any]] = {
     "required": [1, 0, "yes"],
     "steps": [1, "yes"],
     "keep_request": [1, "X-Tenant", [1], [""], ["Authorization"], ["X-Tenant", "cookie"]],
+    "keep_arguments": [1, "yes"],
     "lease": [0, 0.5, -1, True, "30s", timedelta(days=2), float("nan")],
     "ttl": [
         *(0, -1, timedelta(0), timedelta(seconds=-1), True, "24h", 1e300),

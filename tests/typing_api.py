@@ -1,6 +1,7 @@
 """What a type checker makes of the guards on views and of the protocol; nothing here is run."""
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any, assert_type
 
 from django.http import HttpRequest, HttpResponse
@@ -12,7 +13,16 @@ from rest_framework.views import APIView
 from django_idempotency.decorators import idempotent
 from django_idempotency.drf import IdempotencyMixin
 from django_idempotency.execution import aexecute, execute
-from django_idempotency.models import IdempotencyKey
+from django_idempotency.models import (
+    IdempotencyKey,
+    IdempotentRun,
+    IdempotentRunQuerySet,
+    IdempotentStep,
+    IdempotentStepQuerySet,
+)
+from django_idempotency.resume import Resumed, resume
+from django_idempotency.steps import NOT_DONE, Abort, SteppedOperation
+from django_idempotency.stepwise import execute_in_steps
 from django_idempotency.testing import (
     Answer,
     Check,
@@ -48,13 +58,42 @@ class Mixed(IdempotencyMixin, APIView):
         return super().get_idempotency_scope(request)
 
 
+@idempotent(steps=True, lease=30, keep_request=["X-Tenant"])
+def stepped(request: HttpRequest, *, operation: SteppedOperation) -> HttpResponse:
+    order = operation.step("order", lambda: 1, undo=lambda order: None)
+    operation.call("charge", str, if_uncertain="hold", reconcile=lambda key: NOT_DONE, undo=lambda charge, key: None)
+    assert_type(order, Any)
+    assert_type(operation.child_key("charge"), str)
+    assert_type(operation.attempt, int)
+    operation.call("charge", str, if_uncertain="wait")  # type: ignore[arg-type]  # there is no such choice
+    operation.call("charge", lambda: None)  # type: ignore[arg-type, misc]  # it takes the derived key
+    raise Abort(HttpResponse(status=402))
+
+
+class MixedSteps(IdempotencyMixin, APIView):
+    idempotency_steps = True
+    idempotency_lease = 30
+    idempotency_keep_request = True
+
+
 async def guards(request: HttpRequest, drf_request: Request) -> None:
     assert_type(bare(request, account=2), HttpResponse)
     assert_type(await configured(request, 2), HttpResponse)
+    assert_type(IdempotentRun.objects.all().unfinished().abandoned().uncertain(), IdempotentRunQuerySet)
+    assert_type(IdempotentStep.objects.all().uncertain(), IdempotentStepQuerySet)
     assert_type(Decorated().post(drf_request), Response)
     assert_type(Mixed().get_idempotency_key(drf_request), str | None)
     bare(request, account="2")  # type: ignore[arg-type]  # the signature is kept
     idempotent(requierd=True)  # type: ignore[call-overload]  # no such argument
+
+
+def operations(operation: Operation, codec: Codec[int]) -> None:
+    def handler(stepped: SteppedOperation) -> int:
+        return stepped.attempt
+
+    assert_type(execute_in_steps(operation, handler, codec=codec, lease=timedelta(seconds=30)), Outcome[int])
+    assert_type(resume(max_attempts=3), Resumed)
+    assert_type(resume().ended, int)
 
 
 async def protocol(operation: Operation, codec: Codec[int], answer: Any) -> None:

@@ -114,9 +114,10 @@ class TestIdempotentTask:
         with pytest.raises(UsageError, match="plain function"):
             idempotent_task(steps=True)(job)
 
-    def test_lease_without_steps_is_refused(self):
+    @pytest.mark.parametrize("argument", [{"lease": 30}, {"keep_arguments": True}], ids=str)
+    def test_argument_without_steps_is_refused(self, argument: dict[str, Any]):
         with pytest.raises(UsageError, match="steps=True"):
-            idempotent_task(lease=30)
+            idempotent_task(**argument)
 
 
 class TestProcessOnce:

@@ -267,7 +267,7 @@ class TestCommand:
         broken.is_mended = True
 
         with override_settings(ROOT_URLCONF=(re_path("", broken.view),)):
-            assert self.run() == "1 ended, 0 unfinished, 0 uncertain, 0 failed, 0 left to their clients\n"
+            assert self.run() == "1 ended, 0 unfinished, 0 uncertain, 0 failed, 0 left to who sent them\n"
 
     def test_is_bounded(self):
         broken = Broken()

@@ -15,8 +15,10 @@ class Command(BaseCommand):
     """The command."""
 
     help = (
-        "Takes up operations of several steps whose worker has died or failed, and whose request was kept "
-        "(keep_request=True), by sending that request again. Run it every minute or so; several may run at once."
+        "Takes up operations of several steps whose worker has died or failed. A request that was kept "
+        "(keep_request=True) is sent again; a job or a message's handler (keep_arguments=True) is called in this "
+        "process. What is not kept is left to its client, queue or broker. Run it every minute or so; several may run "
+        "at once."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
