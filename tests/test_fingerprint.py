@@ -51,6 +51,12 @@ class TestFingerprint:
 
         assert fingerprint.matches(fingerprint.sign())
 
+    def test_what_another_release_has_stored_matches(self, settings):
+        settings.SECRET_KEY = "secret"
+        stored = "94cb6a0c202d8f50d0fcc65fd3c4fe94238524bb5734ba41b4c5829784421b5c"
+
+        assert Fingerprint.of(b"POST", b"/charges/").matches(stored)
+
     def test_nothing_matches_no_fingerprint(self):
         assert not Fingerprint.of().matches("")
 
@@ -118,6 +124,11 @@ class TestCanonicalJson:
     def test_what_cannot_be_read_is_no_json(self, body):
         assert canonical_json(body) is None
 
+    def test_spelling_is_that_of_other_releases(self):
+        body = '{"b": 1.50, "a": [1, "é"]}'
+
+        assert canonical_json(body) == rb'{"a":[1,"\u00e9"],"b":{"\u0000number":"1.5"}}'
+
     def test_ignored_fields_are_left_out(self):
         body = b'{"amount": 1, "timestamp": 2}'
 
@@ -137,6 +148,13 @@ class TestCanonicalFields:
         one, other = [("a", b"1"), ("b", b"2")], [("b", b"2"), ("a", b"1")]
 
         assert canonical_fields(one) == canonical_fields(other)
+
+    def test_spelling_is_that_of_other_releases(self):
+        fields = [("b", b"23"), ("a", b"1")]
+
+        assert canonical_fields(fields) == (
+            b"\0\0\0\0\0\0\0\1a\0\0\0\0\0\0\0\0011\0\0\0\0\0\0\0\1b\0\0\0\0\0\0\0\00223"
+        )
 
     @pytest.mark.parametrize(
         "other",

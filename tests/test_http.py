@@ -327,6 +327,38 @@ class TestFingerprintOf:
 
         assert same(one, other)
 
+    @pytest.mark.parametrize(
+        ("given", "options", "stored"),
+        [
+            (
+                lambda: request(b'{"a": 1}', query="b=2"),
+                {},
+                "36f9c1030fe55481d034982c6b57733617e60ba27faac579c775410062ec8365",
+            ),
+            (
+                lambda: request(b"a=1", content_type=FORM),
+                {},
+                "54052fb0cd9813362129de3a3965de1ce3d6d4341dd5cc760fc14444a6264fb0",
+            ),
+            (
+                lambda: multipart({"a": "1", "f": upload()}),
+                {},
+                "6abf2e82954701b43c9b5c1f3dc9ed9b424e61224057ddff0afb480d72b19a21",
+            ),
+            (
+                lambda: request(b"a", content_type=""),
+                {},
+                "7972146016493c652aa68d3376ed39dbefb180b862b55cc72b5cf195795dac0e",
+            ),
+            (request, {"parsed": b'{"a": 1}'}, "bf5dcb660154ff7f4d8d7df7599f0a1395c472fc5c992c452c7e94d2c5f1e646"),
+        ],
+        ids=["JSON", "urlencoded", "multipart", "bytes", "parsed"],
+    )
+    def test_what_another_release_has_stored_matches(self, given, options, stored, settings):
+        settings.SECRET_KEY = "secret"
+
+        assert fingerprint_of(given(), **options).matches(stored)
+
     def test_malformed_multipart_is_djangos_affair(self):
         with pytest.raises(MultiPartParserError):
             fingerprint_of(request(b"x", content_type="multipart/form-data"))
