@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.http import QueryDict
 from django.test import Client, override_settings
 from django.urls import re_path
 from rest_framework.exceptions import PermissionDenied
@@ -185,17 +186,28 @@ class TestPermissionThatReadsTheBody:
         assert [is_replay(answer) for answer in answers] == [False, True, False]
         assert labels() == ["a"]
 
-    def test_parser_that_consumes_the_stream(self, charges):
+    @pytest.mark.parametrize(
+        ("content_type", "decode", "bodies"),
+        [
+            (
+                "application/json",
+                json.loads,
+                (b'{"amount": 1.5, "b": 2}', b'{"b":2,"amount":1.50}', b'{"amount": 1.6}'),
+            ),
+            ("application/x-www-form-urlencoded", QueryDict, (b"amount=1&b=2", b"b=2&amount=1", b"amount=2&b=2")),
+        ],
+        ids=["json", "form"],
+    )
+    def test_parser_that_consumes_the_stream(self, charges, content_type, decode, bodies):
         class Consuming(BaseParser):
-            media_type = "application/json"
+            media_type = content_type
 
             def parse(self, stream, media_type=None, parser_context=None):
-                return json.loads(stream.read())
+                return decode(stream.read())
 
         consuming = view(permission_classes=charges.cls.permission_classes, parser_classes=[Consuming])
-        bodies = (b'{"amount": 1.5, "b": 2}', b'{"b":2,"amount":1.50}', b'{"amount": 1.6, "b": 2}')
 
-        answers = [send(consuming, key="k", body=body) for body in bodies]
+        answers = [send(consuming, key="k", body=body, content_type=content_type) for body in bodies]
 
         assert [answer.status_code for answer in answers] == [201, 201, 409]
         assert labels() == ["a"]

@@ -181,9 +181,10 @@ class TestOperationFor:
         guarded = request()
         assert not is_guarded(guarded)
 
-        self.operation(guarded)
+        operation = self.operation(guarded)
 
         assert is_guarded(guarded)
+        assert guarded.idempotency_operation is operation
 
     def test_path_is_kept_as_ascii(self):
         operation = self.operation(request(path="/café/€"))
@@ -248,6 +249,12 @@ class TestFingerprintOf:
     )
     def test_meaning_of_the_query_counts(self, one, other):
         assert not same(request(query=one), request(query=other))
+
+    def test_server_may_leave_out_an_empty_query(self):
+        without = request()
+        del without.META["QUERY_STRING"]  # PEP 3333: it may be absent.
+
+        assert same(without, request())
 
     def test_parameters_of_the_media_type_do_not_count(self):
         assert same(
