@@ -369,6 +369,16 @@ def elsewhere():
         other.close()
 
 
+def told_by(driver, code):
+    """Return Django's error for one of a driver that is not at hand; each tells its code in another way."""
+    if driver == "mysqlclient":
+        return OperationalError(code, "as the server says")
+    error = OperationalError("as the server says")
+    error.__cause__ = Exception()
+    setattr(error.__cause__, {"psycopg": "sqlstate", "psycopg2": "pgcode"}[driver], code)
+    return error
+
+
 UPDATE = "UPDATE app_account SET balance = balance + 1 WHERE id = %s"
 LOCK = "SELECT id FROM app_account WHERE id = %s FOR UPDATE"
 
@@ -404,6 +414,14 @@ class TestIsLockRefused:
         assert claims.is_lock_refused(raised.value)
         assert not claims.is_rolled_back(raised.value)
 
+    @pytest.mark.parametrize(
+        ("driver", "code"),
+        [("psycopg", "55P03"), ("psycopg2", "55P03"), ("mysqlclient", 1205), ("mysqlclient", 3572)],
+    )
+    def test_code_of_another_engine_or_driver(self, driver, code):
+        assert claims.is_lock_refused(told_by(driver, code))
+        assert not claims.is_rolled_back(told_by(driver, code))
+
     def test_other_errors_are_not_about_locks(self):
         for error in [OperationalError(), OperationalError("1205"), OperationalError(2006, "gone away")]:
             assert not claims.is_lock_refused(error)
@@ -412,6 +430,20 @@ class TestIsLockRefused:
 
 @pytest.mark.django_db(transaction=True)
 class TestIsRolledBack:
+    @pytest.mark.parametrize(
+        ("driver", "code"),
+        [
+            ("psycopg", "40001"),
+            ("psycopg", "40P01"),
+            ("psycopg2", "40001"),
+            ("mysqlclient", 1213),
+            ("mysqlclient", 1020),
+        ],
+    )
+    def test_code_of_another_engine_or_driver(self, driver, code):
+        assert claims.is_rolled_back(told_by(driver, code))
+        assert not claims.is_lock_refused(told_by(driver, code))
+
     @pytest.mark.engine("postgresql", "mariadb")
     def test_deadlock(self):
         accounts = AccountFactory.create_batch(2)
