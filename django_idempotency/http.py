@@ -144,7 +144,7 @@ def fingerprint_of(
     query = parse_qsl(request.META.get("QUERY_STRING", ""), keep_blank_values=True, errors="surrogateescape")
     return Fingerprint.of(
         (request.method or "").encode(),
-        request.path.encode(errors="surrogatepass"),
+        request.path.encode(),
         canonical_fields((name, value.encode(errors="surrogateescape")) for name, value in query),
         media_type.encode(),
         kind,
