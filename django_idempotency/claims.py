@@ -11,23 +11,22 @@ then gets its answer.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import DatabaseError, DataError, IntegrityError, OperationalError, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.utils import CursorWrapper
 
+from django_idempotency import wire
 from django_idempotency.models import IdempotencyKey
 from django_idempotency.values import Operation, Record, StoredResponse
 
-Claimer = Callable[[CursorWrapper, Operation, datetime], bool]
+Claimer = Callable[[BaseDatabaseWrapper, Operation, datetime], bool]
 
 # Lock wait timed out; NOWAIT (MySQL 8).
 _MYSQL_LOCKED: Final = frozenset({1205, 3572})
 _PG_LOCK_NOT_AVAILABLE: Final = "55P03"
-_PG_DIVISION_BY_ZERO: Final = "22012"
 # Deadlock; record changed since the snapshot (MariaDB with innodb_snapshot_isolation).
 _MYSQL_ROLLED_BACK: Final = frozenset({1213, 1020})
 # Serialization failure; deadlock.
@@ -38,9 +37,9 @@ _SQLITE_BUSY_SNAPSHOT: Final = 517
 _PLACEHOLDERS: Final = ", ".join(["%s"] * 10)
 
 
-def claim(cursor: CursorWrapper, operation: Operation, now: datetime) -> bool:
+def claim(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
     """Insert *operation*'s row, and tell whether this caller did it."""
-    return claimer(cursor.db)(cursor, operation, now)
+    return claimer(connection)(connection, operation, now)
 
 
 def claimer(connection: BaseDatabaseWrapper) -> Claimer:
@@ -51,65 +50,63 @@ def claimer(connection: BaseDatabaseWrapper) -> Claimer:
     return CLAIMERS.get(engine, claim_on_any)
 
 
-def claim_on_postgresql(cursor: CursorWrapper, operation: Operation, now: datetime) -> bool:
+def claim_on_postgresql(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
     """Insert unless another transaction holds the operation's advisory lock, or has committed its row.
 
     The lock ends with the transaction, so that a pooler in transaction mode cannot strand it. Its 64 bits are
     the digest's last: two keys that share them are told to come again, and never mixed up.
     """
-    cursor.execute(
-        f"INSERT {_into(cursor.db)} SELECT {_PLACEHOLDERS} WHERE pg_try_advisory_xact_lock(%s) ON CONFLICT DO NOTHING",
-        [*_row(cursor.db, operation, now), _lock(operation)],
+    statement = (
+        f"INSERT {_into(connection)} SELECT {_PLACEHOLDERS} WHERE pg_try_advisory_xact_lock(%s) ON CONFLICT DO NOTHING"
     )
-    return bool(cursor.rowcount == 1)
+    return wire.execute(connection, statement, [*_row(connection, operation, now), _lock(operation)]) == 1
 
 
-def claim_on_mariadb(cursor: CursorWrapper, operation: Operation, now: datetime) -> bool:
+def claim_on_mariadb(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
     """Insert without waiting for a row that another transaction has inserted and not committed."""
+    statement = (
+        f"SET STATEMENT innodb_lock_wait_timeout=0 FOR INSERT IGNORE {_into(connection)} VALUES ({_PLACEHOLDERS})"
+    )
     try:
-        cursor.execute(
-            f"SET STATEMENT innodb_lock_wait_timeout=0 FOR INSERT IGNORE {_into(cursor.db)} VALUES ({_PLACEHOLDERS})",
-            _row(cursor.db, operation, now),
-        )
+        return _written(connection, statement, _row(connection, operation, now)) == 1
     except OperationalError as error:
         if _code(error) in _MYSQL_LOCKED:
             return False
         raise
-    return bool(cursor.rowcount == 1)
 
 
-def claim_on_mysql(cursor: CursorWrapper, operation: Operation, now: datetime) -> bool:
+def claim_on_mysql(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
     """Look for the row without waiting, then insert.
 
     MySQL has no timeout for one statement. Between the two statements another claim can slip in; this one then
     waits for it, and gets its answer.
     """
-    row = _row(cursor.db, operation, now)
+    row = _row(connection, operation, now)
     try:
-        cursor.execute(f"SELECT 1 FROM {_table(cursor.db)} WHERE id = %s FOR UPDATE NOWAIT", row[:1])
-        if cursor.fetchone():
-            return False
-        cursor.execute(f"INSERT IGNORE {_into(cursor.db)} VALUES ({_PLACEHOLDERS})", row)
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT 1 FROM {_table(connection)} WHERE id = %s FOR UPDATE NOWAIT", row[:1])
+            if cursor.fetchone():
+                return False
+        return _written(connection, f"INSERT IGNORE {_into(connection)} VALUES ({_PLACEHOLDERS})", row) == 1
     except OperationalError as error:
         if _code(error) in _MYSQL_LOCKED:
             return False
         raise
-    return bool(cursor.rowcount == 1)
 
 
-def claim_on_sqlite(cursor: CursorWrapper, operation: Operation, now: datetime) -> bool:
+def claim_on_sqlite(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
     """Insert; SQLite has one writer at a time, so that a duplicate waits for it (`timeout` in OPTIONS)."""
-    cursor.execute(
-        f"INSERT {_into(cursor.db)} VALUES ({_PLACEHOLDERS}) ON CONFLICT DO NOTHING", _row(cursor.db, operation, now)
-    )
-    return bool(cursor.rowcount == 1)
+    statement = f"INSERT {_into(connection)} VALUES ({_PLACEHOLDERS}) ON CONFLICT DO NOTHING"
+    return _written(connection, statement, _row(connection, operation, now)) == 1
 
 
-def claim_on_any(cursor: CursorWrapper, operation: Operation, now: datetime) -> bool:
+def claim_on_any(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
     """Insert in a savepoint; a duplicate waits for the first to commit, as the primary key makes it."""
     try:
-        with transaction.atomic(using=cursor.db.alias):
-            cursor.execute(f"INSERT {_into(cursor.db)} VALUES ({_PLACEHOLDERS})", _row(cursor.db, operation, now))
+        with transaction.atomic(using=connection.alias):
+            _written(
+                connection, f"INSERT {_into(connection)} VALUES ({_PLACEHOLDERS})", _row(connection, operation, now)
+            )
     except IntegrityError:
         return False
     return True
@@ -123,28 +120,31 @@ CLAIMERS: Final[dict[str, Claimer]] = {
 }
 
 
-def hold(cursor: CursorWrapper, operation: Operation) -> None:
+def hold(connection: BaseDatabaseWrapper, operation: Operation) -> None:
     """Have no claim wait for this transaction, though it is about to change the operation's row, which is committed.
 
     PostgreSQL's INSERT waits for whoever changes the row that it collides with, unless he has the advisory lock.
     Another claim has that for a moment only.
     """
-    if cursor.db.vendor == "postgresql":
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_lock(operation)])
+    if connection.vendor == "postgresql":
+        wire.execute(connection, "SELECT pg_advisory_xact_lock(%s)", [_lock(operation)])
 
 
-def look_up(cursor: CursorWrapper, operation: Operation, *, now: datetime, forgotten: datetime) -> Record | None:
+def look_up(
+    connection: BaseDatabaseWrapper, operation: Operation, *, now: datetime, forgotten: datetime
+) -> Record | None:
     """Return what is remembered of *operation*, without a lock: a completed row does not change.
 
     What expired by *now* is refused; what expired by *forgotten* may run again.
     """
-    adapt = cursor.db.ops.adapt_datetimefield_value
-    cursor.execute(
-        f"SELECT namespace, scope, {cursor.db.ops.quote_name('key')}, fingerprint, status, headers, body, "
-        f"completed IS NOT NULL, expires <= %s, expires <= %s FROM {_table(cursor.db)} WHERE id = %s",
-        [adapt(now), adapt(forgotten), _id(cursor.db, operation)],
-    )
-    row = cursor.fetchone()
+    adapt = connection.ops.adapt_datetimefield_value
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT namespace, scope, {connection.ops.quote_name('key')}, fingerprint, status, headers, body, "
+            f"completed IS NOT NULL, expires <= %s, expires <= %s FROM {_table(connection)} WHERE id = %s",
+            [adapt(now), adapt(forgotten), _id(connection, operation)],
+        )
+        row = cursor.fetchone()
     if row is None:
         return None
     namespace, scope, key, fingerprint, status, headers, body, completed, expired, renewable = row
@@ -164,37 +164,25 @@ def look_up(cursor: CursorWrapper, operation: Operation, *, now: datetime, forgo
     )
 
 
-def complete(cursor: CursorWrapper, operation: Operation, response: StoredResponse, now: datetime) -> bool:
-    """Write *response* to the operation's row, and tell whether the row was there, and not completed before."""
-    cursor.execute(_completion(cursor.db), _values(cursor.db, operation, response, now))
-    return bool(cursor.rowcount == 1)
+def complete(
+    connection: BaseDatabaseWrapper, operation: Operation, response: StoredResponse, now: datetime, *, commit: bool
+) -> bool:
+    """Write *response* to the operation's row, and tell whether it is there: the row may be gone.
 
-
-# Note [Completed and committed in one message]
-# PostgreSQL takes several statements in one message, and goes on to the next only if none has failed. So the COMMIT,
-# which would come next anyway, is sent with the completion, and saves a round trip. The division makes a failure
-# of a row that is not there: nothing is committed then. When Django commits, after that, psycopg finds no transaction,
-# and sends nothing; what waits for the commit (`on_commit`) runs as ever.
-#
-# BEGIN cannot be sent with the claim in the same way: psycopg sends it by itself, and waits for it even in a pipeline.
-def complete_and_commit(cursor: CursorWrapper, operation: Operation, response: StoredResponse, now: datetime) -> bool:
-    """Do what `complete` does, and commit the transaction, if the row was there and that saves a round trip.
-
-    The caller owns the transaction, and commits next. Where the answer is no, or an error is raised, nothing was
-    committed, unless the session was lost meanwhile.
+    With *commit*, the caller owns the transaction, and commits next: where it saves a message, that is done here.
+    Where the answer is no, or an error is raised, nothing was committed, unless the session was lost meanwhile.
     """
-    if cursor.db.vendor != "postgresql" or cursor.db.features.uses_server_side_binding:
-        return complete(cursor, operation, response, now)
-    try:
-        cursor.execute(
-            f"WITH completed AS ({_completion(cursor.db)} RETURNING 1) SELECT 1 / count(*) FROM completed; COMMIT",
-            _values(cursor.db, operation, response, now),
-        )
-    except DataError as error:
-        if _code(error) == _PG_DIVISION_BY_ZERO:
-            return False
-        raise
-    return True
+    adapt = connection.ops.adapt_datetimefield_value
+    headers = json.dumps(list(response.headers))
+    if connection.vendor == "postgresql":
+        row = [*_row(connection, operation, now, headers), response.status, response.body, adapt(now)]
+        return wire.execute(connection, _upsert(connection), row, commit=commit) == 1
+    body = response.body
+    if body is not None:
+        body = connection.Database.Binary(body)  # type: ignore[attr-defined]  # every backend has it
+    statement = f"UPDATE {_table(connection)} SET status = %s, headers = %s, body = %s, completed = %s WHERE id = %s"
+    values = [response.status, headers, body, adapt(now), _id(connection, operation)]
+    return _written(connection, statement, values) == 1
 
 
 def tables_without_transactions(connection: BaseDatabaseWrapper) -> list[str]:
@@ -219,6 +207,13 @@ def is_rolled_back(error: OperationalError) -> bool:
     """Tell whether the database gave up this transaction for another's sake: the same again may succeed."""
     code = _code(error)
     return code in _MYSQL_ROLLED_BACK or code in _PG_ROLLED_BACK or code == _SQLITE_BUSY_SNAPSHOT
+
+
+def _written(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Any]) -> int:
+    """Execute *statement*, and return how many rows it has written."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return int(cursor.rowcount)
 
 
 def _code(error: DatabaseError) -> int | str | None:
@@ -250,7 +245,7 @@ def _into(connection: BaseDatabaseWrapper) -> str:
     )
 
 
-def _row(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> list[Any]:
+def _row(connection: BaseDatabaseWrapper, operation: Operation, now: datetime, headers: str = "[]") -> list[Any]:
     return [
         _id(connection, operation),
         operation.namespace,
@@ -261,27 +256,18 @@ def _row(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -
         operation.path,
         connection.ops.adapt_datetimefield_value(now),
         connection.ops.adapt_datetimefield_value(now + operation.ttl),
-        "[]",
+        headers,
     ]
 
 
-# A row that a purge has deleted since the snapshot is still in it (PostgreSQL, repeatable read): to name it in the
-# UPDATE would fail. Only our own is not completed.
-def _completion(connection: BaseDatabaseWrapper) -> str:
+# Note [Completed and committed in one message]
+# PostgreSQL takes several statements in one message, and goes on to the next only if none has failed. So the COMMIT,
+# which would come next anyway, is sent with the completion. It could not be taken back if there was no row to complete:
+# hence this is an INSERT, which finds the row that the claim has inserted, and writes it anew if the handler has
+# deleted it. Nor does it meet, as an UPDATE would, a row that a purge has deleted since the snapshot (repeatable read).
+def _upsert(connection: BaseDatabaseWrapper) -> str:
+    into = _into(connection).removesuffix(")")
     return (
-        f"UPDATE {_table(connection)} SET status = %s, headers = %s, body = %s, completed = %s "
-        "WHERE id = %s AND completed IS NULL"
+        f"INSERT {into}, status, body, completed) VALUES ({_PLACEHOLDERS}, %s, %s, %s) ON CONFLICT (id) DO UPDATE SET "
+        "headers = excluded.headers, status = excluded.status, body = excluded.body, completed = excluded.completed"
     )
-
-
-def _values(
-    connection: BaseDatabaseWrapper, operation: Operation, response: StoredResponse, now: datetime
-) -> list[Any]:
-    binary = connection.Database.Binary  # type: ignore[attr-defined]  # every backend has it
-    return [
-        response.status,
-        json.dumps(list(response.headers)),
-        None if response.body is None else binary(response.body),
-        connection.ops.adapt_datetimefield_value(now),
-        _id(connection, operation),
-    ]

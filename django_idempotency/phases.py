@@ -144,8 +144,7 @@ def _forget(lease: Lease) -> None:
 
 
 def _hold_key(lease: Lease) -> None:
-    with transaction.get_connection(lease.using).cursor() as cursor:
-        claims.hold(cursor, lease.operation)
+    claims.hold(transaction.get_connection(lease.using), lease.operation)
 
 
 def _key(lease: Lease) -> IdempotencyKeyQuerySet:

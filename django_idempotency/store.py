@@ -11,7 +11,6 @@ from typing import Final
 
 from django.db import OperationalError, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from django_idempotency import claims, signals
@@ -69,13 +68,13 @@ def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim
     claim = Claim(operation=operation, using=alias, won=False)
     for _ in range(_CLAIM_ATTEMPTS):
         try:
-            with _sole_user(alias), transaction.atomic(using=alias), connection.cursor() as cursor:
-                claim = _claim(operation, cursor, renewing=renewing)
+            with _sole_user(alias), transaction.atomic(using=alias):
+                claim = _claim(operation, connection, renewing=renewing)
                 if claim.won:
                     connection.rollback_exc = None  # Django keeps that of an earlier transaction.
                     yield claim
                     if claim.settled:
-                        _settle(claim, cursor, commit=owns_transaction)
+                        _settle(claim, connection, commit=owns_transaction)
                     return
         except OperationalError as error:
             if claim.won:
@@ -136,29 +135,27 @@ def tables_without_transactions(*, using: str) -> list[str]:
 # to come again. So the first transaction ends, and the next one locks before it claims. It claims all the same:
 # that takes PostgreSQL's advisory lock, so that duplicates are told at once, and inserts if the row was purged
 # meanwhile.
-def _claim(operation: Operation, cursor: CursorWrapper, *, renewing: bool) -> Claim:
-    connection = cursor.db
+def _claim(operation: Operation, connection: BaseDatabaseWrapper, *, renewing: bool) -> Claim:
     now = timezone.now()
     forgotten = now - settings.tombstone_ttl
     locks = connection.features.has_select_for_update
     expired = renewing and locks and _lock_expired(operation, connection, forgotten)
-    won = claims.claim(cursor, operation, now)
+    won = claims.claim(connection, operation, now)
     renewed = False
     # SQLite has no row locks: the claim, lost or won, has locked the database, and must be the first statement.
     if not won and (expired or (renewing and not locks and _lock_expired(operation, connection, forgotten))):
         _renew(operation, connection, now)
         won = renewed = True
-    record = None if won else _look_up(operation, cursor, now)
+    record = None if won else _look_up(operation, connection, now)
     return Claim(operation=operation, using=connection.alias, won=won, renewed=renewed, record=record)
 
 
-def _settle(claim: Claim, cursor: CursorWrapper, *, commit: bool) -> None:
-    if claim.response is None or cursor.db.needs_rollback:
-        _require_no_success(claim.response, cursor.db)
+def _settle(claim: Claim, connection: BaseDatabaseWrapper, *, commit: bool) -> None:
+    if claim.response is None or connection.needs_rollback:
+        _require_no_success(claim.response, connection)
         transaction.set_rollback(True, using=claim.using)
         return
-    complete = claims.complete_and_commit if commit else claims.complete
-    if not complete(cursor, claim.operation, claim.response, timezone.now()):
+    if not claims.complete(connection, claim.operation, claim.response, timezone.now(), commit=commit):
         raise UsageError(
             "The handler deleted its own idempotency key, so that its effects could not be remembered. "
             "Delete only expired keys."
@@ -184,12 +181,12 @@ def _report(claim: Claim, seconds: float) -> None:
     signals.executed.report(claim.operation, seconds=seconds)
 
 
-def _look_up(operation: Operation, cursor: CursorWrapper, now: datetime) -> Record | None:
-    record = claims.look_up(cursor, operation, now=now, forgotten=now - settings.tombstone_ttl)
+def _look_up(operation: Operation, connection: BaseDatabaseWrapper, now: datetime) -> Record | None:
+    record = claims.look_up(connection, operation, now=now, forgotten=now - settings.tombstone_ttl)
     if record is not None and record.response.body is None and not record.expired and settings.tombstone_ttl:
         # Either it was never stored, or its moment has come since, and the purge has erased it. The clock now tells.
         now = timezone.now()
-        record = claims.look_up(cursor, operation, now=now, forgotten=now - settings.tombstone_ttl)
+        record = claims.look_up(connection, operation, now=now, forgotten=now - settings.tombstone_ttl)
     return record
 
 

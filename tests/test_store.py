@@ -157,6 +157,17 @@ class TestClaimed:
         assert labels() == ["before", "a"]
         assert IdempotencyKey.objects.completed().exists()
 
+    @pytest.mark.engine("postgresql")
+    def test_key_that_the_handler_deletes_is_remembered_all_the_same(self):
+        with store.claimed(operation()) as claim:
+            effect("a")
+            IdempotencyKey.objects.all().delete()
+            claim.settle(RESPONSE)
+
+        assert labels() == ["a"]
+        assert not run().won
+
+    @pytest.mark.engine("mariadb", "sqlite")
     def test_handler_that_deletes_its_key_is_told_so(self):
         with pytest.raises(UsageError, match="Delete only expired keys"), store.claimed(operation()) as claim:  # noqa: PT012
             effect("a")

@@ -249,13 +249,11 @@ class TestRaisedBadRequest:
 
 @contextmanager
 def session_cut_before_commit():
-    """Cut the session once the key's row is completed, or, where that and the COMMIT are one message, before it."""
+    """Cut the session once the key's row is completed."""
 
     def wrapper(execute, sql, params, many, context):
-        if sql.endswith("COMMIT"):
-            cut_session()
         result = execute(sql, params, many, context)
-        if sql.startswith("UPDATE") and "completed" in sql:
+        if sql.startswith(("UPDATE", "INSERT")) and "completed" in sql:
             cut_session()
         return result
 

@@ -1,0 +1,100 @@
+"""Statements sent to PostgreSQL past the cursors: fewer messages, and less work for each.
+
+Note [Past the cursors]
+Between a statement and the server stand Django's cursor and psycopg's, in which a process spends more time than the
+server does on the statement; and psycopg sends BEGIN as a message of its own. The hot path has two statements, whose
+types are known. So they are written out and sent as psycopg's own client-side cursors send theirs, by the same
+connection, under its lock, and waited for in its way: BEGIN goes with the first, COMMIT with the last. PostgreSQL goes
+on to the next statement of a message only if none has failed.
+
+psycopg asks the server's answers whether a transaction is open. So it sends no second BEGIN, and when Django commits
+what is committed already, it sends nothing; what waits for the commit (`on_commit`) runs as ever.
+
+Whoever watches or wraps cursors (DEBUG, `execute_wrapper`, another class of cursors) shall see every statement: then
+the ordinary way is taken, in which Django begins and commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from django.db import DataError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+def execute(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Any], *, commit: bool = False) -> int:
+    """Execute *statement* in the transaction that Django has opened, and return how many rows it has written.
+
+    With *commit*, it is the transaction's last, and Django commits next; unless that would be hidden from somebody,
+    the COMMIT goes with it.
+    """
+    if is_direct(connection):
+        return _send(connection, statement, values, commit=commit)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return int(cursor.rowcount)
+
+
+def is_direct(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether nobody would miss the cursors: they are those that Django gives to psycopg 3, and not watched."""
+    raw = connection.connection
+    return (
+        connection.vendor == "postgresql"
+        and _is_plain(getattr(raw, "cursor_factory", None))
+        and not connection.queries_logged
+        and not connection.execute_wrappers
+        and "cursor" not in vars(connection)
+        and raw.read_only is None
+        and raw.deferrable is None
+    )
+
+
+@cache
+def _is_plain(cursors: type | None) -> bool:
+    """Tell whether *cursors* are psycopg 3's as Django makes them, if not told to bind values on the server."""
+    from django.db.backends.postgresql import base, psycopg_any  # noqa: PLC0415 - needs psycopg
+
+    return psycopg_any.is_psycopg3 and cursors is base.Cursor
+
+
+def _send(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Any], *, commit: bool) -> int:
+    from psycopg import errors, generators, pq  # noqa: PLC0415 - one engine's
+
+    connection.validate_no_broken_transaction()
+    raw = connection.connection
+    with connection.wrap_database_errors, raw.lock:
+        escape = pq.Escaping(raw.pgconn).escape_literal
+        message = statement.encode() % tuple([_literal(value, escape) for value in values])
+        begin = raw.pgconn.transaction_status == pq.TransactionStatus.IDLE
+        if begin:
+            message = _begin(raw.isolation_level) + message
+        if commit:
+            message += b"; COMMIT"
+        raw.pgconn.send_query(message)
+        results = raw.wait(generators.execute(raw.pgconn))
+        for result in results:
+            if result.status == pq.ExecStatus.FATAL_ERROR:
+                raise errors.error_from_result(result)
+        return results[begin].command_tuples or 0
+
+
+def _begin(isolation_level: Any) -> bytes:
+    if isolation_level is None:
+        return b"BEGIN; "
+    return b"BEGIN ISOLATION LEVEL %s; " % isolation_level.name.replace("_", " ").encode()
+
+
+def _literal(value: object, escape: Callable[[bytes], bytes]) -> bytes:
+    """Spell *value* as a constant; where it stands tells the server its type."""
+    if value is None:
+        return b"NULL"
+    if isinstance(value, int):
+        return b"%d" % value
+    if isinstance(value, bytes):
+        return b"E'\\\\x%s'" % value.hex().encode()
+    text = str(value)
+    if "\0" in text:
+        raise DataError("PostgreSQL's text cannot hold the character NUL (0x00). Take it out.")
+    return escape(text.encode())

@@ -1,0 +1,236 @@
+"""What is sent to PostgreSQL, message by message."""
+
+import re
+import tempfile
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http import HTTPStatus
+from uuid import UUID
+
+import psycopg
+import pytest
+from django.db import DataError, IntegrityError, OperationalError, connections
+from django.db.transaction import TransactionManagementError, atomic, on_commit, set_rollback
+from django.http import HttpResponse
+from django.test.utils import CaptureQueriesContext
+from django.utils.safestring import SafeString
+
+from django_idempotency import wire
+from tests.app.faults import cut_session
+from tests.app.models import Deferred, Effect
+from tests.app.views import effect
+from tests.doors import function, send
+from tests.operations import connecting_with, labels
+
+pytestmark = [pytest.mark.engine("postgresql"), pytest.mark.django_db(transaction=True)]
+
+connection = connections["default"]
+INSERT = "INSERT INTO app_effect (label, created) VALUES (%s, now())"
+
+
+@contextmanager
+def messages():
+    """Yield a list that holds, in the end, each query that was sent in the block."""
+    connection.ensure_connection()
+    pgconn = connection.connection.pgconn
+    sent: list[str] = []
+    with tempfile.TemporaryFile("w+b") as file:
+        pgconn.trace(file.fileno())
+        try:
+            yield sent
+        finally:
+            pgconn.untrace()
+            file.seek(0)
+            sent += re.findall(r'\tF\t\d+\tQuery\t "(.*)"', file.read().decode())
+
+
+def value_of(sql):
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchone()[0]
+
+
+class TestExecute:
+    def test_begin_and_commit_go_with_the_statements(self):
+        with messages() as sent, atomic():
+            written = wire.execute(connection, INSERT, ["a"])
+            wire.execute(connection, INSERT, ["b"], commit=True)
+
+        assert [re.sub(" INTO.*?now..", "", message) for message in sent] == ["BEGIN; INSERT)", "INSERT); COMMIT"]
+        assert written == 1
+        assert labels() == ["a", "b"]
+
+    def test_one_statement_is_one_message(self):
+        with messages() as sent, atomic():
+            wire.execute(connection, INSERT, ["a"], commit=True)
+
+        assert len(sent) == 1
+        assert labels() == ["a"]
+
+    def test_request_sends_no_more_messages_than_its_handler_in_atomic(self):
+        def handler(request):
+            effect("a")
+            return HttpResponse(status=201)
+
+        send(function(handler), key="warm-up")
+        with messages() as unguarded, atomic():
+            handler(None)
+        with messages() as guarded:
+            send(function(handler), key="k")
+
+        assert len(guarded) == len(unguarded) == 3
+
+    def test_what_waits_for_the_commit_runs_once(self):
+        ran = []
+        with atomic():
+            on_commit(lambda: ran.append(labels()))
+            wire.execute(connection, INSERT, ["a"], commit=True)
+
+        assert ran == [["a"]]
+
+    def test_commit_that_fails_keeps_nothing(self):
+        with pytest.raises(IntegrityError), atomic():  # noqa: PT012
+            Deferred.objects.create(account_id=404)
+            wire.execute(connection, INSERT, ["a"], commit=True)
+
+        assert labels() == []
+
+    def test_statement_that_fails_is_not_committed(self):
+        with pytest.raises(DataError), atomic():  # noqa: PT012
+            effect("a")
+            wire.execute(connection, "SELECT 1 / %s", [0], commit=True)
+
+        assert labels() == []
+
+    def test_without_commit_a_rollback_takes_it_back(self):
+        with atomic():
+            wire.execute(connection, INSERT, ["a"])
+            set_rollback(True)
+
+        assert labels() == []
+
+    def test_transaction_that_is_open_goes_on(self):
+        with atomic():
+            effect("a")
+            with pytest.raises(IntegrityError), atomic():
+                wire.execute(connection, "INSERT INTO app_effect (label, created) VALUES (%s, NULL)", ["b"])
+            wire.execute(connection, INSERT, ["c"])
+
+        assert labels() == ["a", "c"]
+
+    def test_broken_transaction_is_refused(self):
+        with pytest.raises(TransactionManagementError), atomic():  # noqa: PT012
+            set_rollback(True)
+            wire.execute(connection, INSERT, ["a"])
+
+    def test_lost_session_is_an_operational_error(self):
+        with pytest.raises(OperationalError), atomic():  # noqa: PT012
+            cut_session()
+            wire.execute(connection, INSERT, ["a"])
+
+    @pytest.mark.parametrize("level", psycopg.IsolationLevel)
+    def test_isolation_level_is_the_connections(self, level):
+        with connecting_with(isolation_level=level), atomic():
+            wire.execute(connection, INSERT, ["a"])
+            shown = value_of("SHOW transaction_isolation")
+
+        assert shown == level.name.lower().replace("_", " ")
+
+    @pytest.mark.parametrize("standard_conforming_strings", ["on", "off"])
+    @pytest.mark.parametrize(
+        ("value", "cast"),
+        [
+            (None, "text"),
+            (-7, "int"),
+            (HTTPStatus.CREATED, "smallint"),
+            ("it's \\ 100 % \" ü €", "text"),
+            (SafeString("\\'); DROP TABLE app_effect; --"), "text"),
+            ("", "text"),
+            (bytes(range(256)), "bytea"),
+            (b"", "bytea"),
+            (UUID(int=2**128 - 1), "uuid"),
+            (datetime(2026, 2, 28, 23, 59, 59, 999999, tzinfo=UTC), "timestamptz"),
+        ],
+    )
+    def test_values_arrive_as_they_are(self, value, cast, standard_conforming_strings):
+        with atomic():
+            connection.cursor().execute(f"SET LOCAL standard_conforming_strings = {standard_conforming_strings}")
+            assert wire.is_direct(connection)
+            wire.execute(
+                connection, f"CREATE TEMPORARY TABLE sent ON COMMIT DROP AS SELECT %s::{cast} AS value", [value]
+            )
+
+            assert value_of("SELECT value FROM sent") == value
+
+    def test_nul_is_refused(self):
+        with pytest.raises(DataError, match="NUL"), atomic():
+            wire.execute(connection, INSERT, ["a\0'"])
+
+        assert not Effect.objects.exists()
+
+
+class TestIsDirect:
+    def test_unwatched_connection(self):
+        connection.ensure_connection()
+
+        assert wire.is_direct(connection)
+
+    def test_watched_statements_are_seen_one_by_one(self):
+        with CaptureQueriesContext(connection) as queries, atomic():
+            wire.execute(connection, INSERT, ["a"], commit=True)
+
+        assert [query["sql"].split()[0] for query in queries] == ["BEGIN", "INSERT", "COMMIT"]
+
+    def test_wrapped_statements_are_seen(self):
+        seen = []
+
+        def watch(execute, sql, params, many, context):
+            seen.append(params)
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(watch), atomic():
+            wire.execute(connection, INSERT, ["a"], commit=True)
+
+        assert seen == [["a"]]
+
+    def test_replaced_cursors_are_used(self, monkeypatch):
+        opened = []
+        cursor = connection.cursor
+
+        def watched_cursor():
+            opened.append(1)
+            return cursor()
+
+        monkeypatch.setattr(connection, "cursor", watched_cursor)
+        with atomic():
+            wire.execute(connection, INSERT, ["a"])
+
+        assert opened
+
+    def test_other_class_of_cursors_is_used(self):
+        class Cursor(psycopg.ClientCursor):
+            pass
+
+        with connecting_with():
+            connection.ensure_connection()
+            connection.connection.cursor_factory = Cursor
+
+            assert not wire.is_direct(connection)
+
+    @pytest.mark.parametrize("option", ["read_only", "deferrable"])
+    def test_transactions_of_a_further_kind_are_begun_by_psycopg(self, option):
+        with connecting_with():
+            connection.ensure_connection()
+            setattr(connection.connection, option, False)
+            with atomic():
+                wire.execute(connection, INSERT, ["a"])
+
+        assert labels() == ["a"]
+
+    def test_parameters_bound_by_the_server_are_left_to_it(self):
+        with connecting_with(server_side_binding=True):
+            with atomic():
+                wire.execute(connection, INSERT, ["a"])
+            assert not wire.is_direct(connection)
+
+        assert labels() == ["a"]
