@@ -28,7 +28,7 @@ class TestSystemChecks:
 
 class TestSettings:
     def test_every_setting_is_checked(self):
-        arguments_only = {"using", "reruns", "ignored_fields", "steps", "keep_request"}
+        arguments_only = {"using", "reruns", "ignored_fields", "steps", "keep_request", "keep_arguments"}
 
         assert set(NAMES.values()) == set(REQUIREMENTS) - arguments_only
         assert len(set(SETTING_IDS.values())) == len(SETTING_IDS)
