@@ -18,7 +18,7 @@ from django_idempotency.exceptions import (
     ResponseNotStored,
     UsageError,
 )
-from django_idempotency.execution import aexecute, decide, execute
+from django_idempotency.execution import aexecute, decide, execute, pause
 from django_idempotency.models import IdempotencyKey
 from django_idempotency.values import Outcome, Record, StoredResponse
 from tests.app.models import Account, Effect
@@ -691,6 +691,18 @@ class TestDecide:
         response = StoredResponse(status=204, body=b"")
 
         assert decide(operation(ttl=timedelta(1)), self.record(response=response)) is response
+
+
+class TestPause:
+    def test_next_look_is_not_after_the_deadline(self):
+        assert pause(time.monotonic() - 1) == 0.0
+        assert pause(time.monotonic() + 0.001) <= 0.001
+
+    def test_callers_come_back_soon_and_not_at_one_moment(self):
+        pauses = {pause(time.monotonic() + 3600) for _ in range(100)}
+
+        assert len(pauses) > 1
+        assert 0.0 < min(pauses) < max(pauses) <= 0.1
 
 
 @pytest.mark.django_db(transaction=True)
