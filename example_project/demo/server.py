@@ -14,7 +14,7 @@ from typing import Self
 from django.conf import settings
 
 HOST = "127.0.0.1"
-PATIENCE = 30  # seconds
+PATIENCE = 120  # seconds: the machine may have more to do
 
 
 class ServerError(Exception):

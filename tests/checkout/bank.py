@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from tests.databases import another, url_of
+from tests.gate import TIMEOUT
 from tests.server import ROOT, stop
 
 SETTINGS = "example_project.bank.settings"
@@ -74,7 +75,7 @@ def running(directory: Path) -> Iterator[Bank]:
             base_url=url,
             headers={"Authorization": f"Bearer {TOKEN}"},
             limits=httpx.Limits(max_keepalive_connections=0),
-            timeout=20,
+            timeout=TIMEOUT,
             trust_env=False,
         )
         yield Bank(url=url, client=stack.enter_context(client))

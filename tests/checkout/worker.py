@@ -22,7 +22,8 @@ from django.core.wsgi import get_wsgi_application
 from django.db import connections
 from django.utils import timezone
 
-PATIENCE = 20.0
+# Only what hangs takes so long.
+PATIENCE = 180.0
 
 
 class Job(StreamRequestHandler):

@@ -21,6 +21,7 @@ from tests.app.models import Effect
 from tests.docs.line import LOST_ANSWER, LOST_REQUEST, Line, lossy
 from tests.docs.markdown import ROOT, blocks
 from tests.docs.runner import run_page
+from tests.gate import TIMEOUT
 
 CLIENTS = ROOT / "docs" / "clients.md"
 DATA = {"amount": "4.20", "description": "Coffee"}
@@ -46,7 +47,7 @@ def of_httpx() -> Recipe:
     exec(compile(source.source, source.path, "exec"), names)
 
     def create(line: Line) -> Answer:
-        with httpx.Client(base_url=line.url, timeout=60, trust_env=False) as client:
+        with httpx.Client(base_url=line.url, timeout=TIMEOUT, trust_env=False) as client:
             return read(names["create_charge"](client, DATA))
 
     return create
@@ -82,7 +83,7 @@ def of_fetch(directory: Path) -> Recipe:
 
     def create(line: Line) -> Answer:
         command = ["node", str(directory / "main.mjs"), f"{line.url}/charges/", json.dumps(DATA)]
-        printed = subprocess.run(command, check=True, capture_output=True, timeout=60, text=True).stdout
+        printed = subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT, text=True).stdout
         return Answer(**json.loads(printed))
 
     return create

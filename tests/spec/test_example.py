@@ -18,6 +18,7 @@ from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
 
 from example_project.demo.server import Server
+from tests.gate import TIMEOUT
 from tests.server import ROOT
 from tests.threads import together
 
@@ -71,7 +72,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
                 headers={"Authorization": f"Token {token}"},
                 # A connection of its own for each request: any process may take it.
                 limits=httpx.Limits(max_keepalive_connections=0),
-                timeout=60,
+                timeout=TIMEOUT,
                 trust_env=False,
             ) as client,
         ):
