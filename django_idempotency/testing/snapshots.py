@@ -8,7 +8,8 @@ from typing import Any
 from django.apps import apps
 from django.db import connections, models, router, transaction
 
-_Rows = dict[Any, models.Model]
+# The values of its local fields, by the primary key of each row.
+_Rows = dict[Any, list[Any]]
 
 
 class Snapshot:
@@ -26,7 +27,7 @@ class Snapshot:
         changed: dict[str, list[tuple[type[models.Model], _Rows, _Rows]]] = {}
         for alias, model, rows in self._tables:
             now = _rows(alias, model)
-            if _values(now) != _values(rows):
+            if now != rows:
                 changed.setdefault(alias, []).append((model, rows, now))
         for alias, tables in changed.items():
             # The order of the tables does not matter while nobody looks at foreign keys.
@@ -44,23 +45,22 @@ def _models_on(alias: str) -> Iterator[type[models.Model]]:
 
 
 def _rows(alias: str, model: type[models.Model]) -> _Rows:
-    return {row.pk: row for row in model._base_manager.using(alias).all()}
+    # No instances: all tables are read after each run, and most rows are as they were.
+    found = model._base_manager.using(alias).values_list("pk", *_attributes(model))
+    return {pk: values for pk, *values in found}
 
 
-def _values(rows: _Rows) -> dict[Any, list[Any]]:
-    return {pk: _values_of(row) for pk, row in rows.items()}
-
-
-def _values_of(row: models.Model) -> list[Any]:
-    return [getattr(row, field.attname) for field in row._meta.local_concrete_fields]
+def _attributes(model: type[models.Model]) -> list[str]:
+    return [field.attname for field in model._meta.local_concrete_fields]
 
 
 def _restore(alias: str, model: type[models.Model], rows: _Rows, now: _Rows) -> None:
-    stale = [pk for pk, row in now.items() if pk not in rows or _values_of(row) != _values_of(rows[pk])]
+    stale = [pk for pk, values in now.items() if rows.get(pk) != values]
     if stale:
         # Not delete(): it would collect what refers to them, and call receivers.
         table = model._base_manager.using(alias).filter(pk__in=stale)
         table._raw_delete(alias)
-    for pk, row in rows.items():
-        if pk not in now or pk in stale:
+    for pk, values in rows.items():
+        if now.get(pk) != values:
+            row = model(**dict(zip(_attributes(model), values, strict=True)))
             row.save_base(raw=True, force_insert=True, using=alias)
