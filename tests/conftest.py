@@ -13,6 +13,7 @@ from pytest_django import DjangoDbBlocker
 
 from tests import engines
 from tests.brokers import BROKERS
+from tests.databases import dispense_with_disk
 from tests.gate import Gate
 from tests.server import GUNICORN, UVICORN, Server, running
 
@@ -114,6 +115,10 @@ def engine(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker) -
             connections[alias].close()
     request.config.stash[SERVER_VERSION] = versions["default"]
     request.getfixturevalue("django_db_setup")
+    with django_db_blocker.unblock():
+        for alias in connections:
+            dispense_with_disk(connections[alias].settings_dict["NAME"])
+            connections[alias].close()
     return kind
 
 

@@ -35,7 +35,12 @@ def database(alias: str) -> dict[str, Any]:
         name = f"{name}_{alias}"
     if config["ENGINE"] == "django.db.backends.sqlite3":
         name = str(Path(config["NAME"]).with_name(f"{name}.sqlite3"))
-        config["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 120}
+        # What is thrown away need not survive a loss of power.
+        config["OPTIONS"] = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 120,
+            "init_command": "PRAGMA synchronous = OFF",
+        }
     # A socket's directory comes as an option of the URL; it must stay where other options take their place.
     if host := config.get("OPTIONS", {}).pop("host", None):
         config["HOST"] = host
