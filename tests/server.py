@@ -28,7 +28,8 @@ GUNICORN = (
     # A worker takes no more connections than it has threads: else it may take all of them, and
     # those that it cannot serve yet wait behind a gate, with the other worker at rest.
     *("--workers=2", "--threads=8", "--worker-connections=8", "--keep-alive=0"),
-    *("--graceful-timeout=5", f"--timeout={TIMEOUT:.0f}", "--no-control-socket"),
+    # A worker that is killed has a successor at once: a copy of a process that has loaded Django.
+    *("--preload", "--graceful-timeout=5", f"--timeout={TIMEOUT:.0f}", "--no-control-socket"),
 )
 UVICORN = (
     *("uvicorn", "tests.asgi:application", "--fd={fd}", "--workers=2", "--lifespan=off"),

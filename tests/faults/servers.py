@@ -1,4 +1,4 @@
-"""Gunicorn as storms need it: workers that are killed come back at once, copies of a process that has loaded Django."""
+"""Gunicorn as storms need it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from django.db import connections
 from tests.server import GUNICORN, Server, running
 
 COMMAND = (
-    *(*GUNICORN, "--threads=4", "--worker-connections=4", "--preload"),
+    *(*GUNICORN, "--threads=4", "--worker-connections=4"),
     "--env=DJANGO_SETTINGS_MODULE=tests.faults.settings",
 )
 
