@@ -30,15 +30,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run what needs RabbitMQ, Redis or NATS, too; fail if one does not answer",
     )
+    parser.addoption("--long", action="store_true", help="run what takes long, too: storms, and kills at every place")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what is marked for other engines, or for brokers or tools, if these were not asked for.
+    """Deselect what is marked for other engines, or as long, or for brokers or tools, if these were not asked for.
 
     To skip it would hide an engine. A tool that is asked for and missing makes its tests fail.
     """
     kind = engines.asked_for()
-    with_brokers = config.getoption("--brokers")
+    with_brokers, with_long = config.getoption("--brokers"), config.getoption("--long")
     tools = set(filter(None, os.environ.get("TEST_TOOLS", "").split(",")))
     if unknown := tools - TOOLS:
         raise pytest.UsageError(f"TEST_TOOLS: unknown tool {unknown}; known are {', '.join(sorted(TOOLS))}")
@@ -53,7 +54,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if unknown := needed - TOOLS:
             message = f"{item.nodeid}: unknown tool {unknown}"
             raise pytest.UsageError(message)
-        wanted = (not names or kind in names) and (with_brokers or not names_in(item, "broker")) and needed <= tools
+        wanted = (
+            (not names or kind in names)
+            and (with_brokers or not names_in(item, "broker"))
+            and (with_long or item.get_closest_marker("long") is None)
+            and needed <= tools
+        )
         (chosen if wanted else others).append(item)
     if others:
         config.hook.pytest_deselected(items=others)

@@ -12,6 +12,8 @@ import pytest
 from benchmarks.parts import PARTS
 from tests.docs.markdown import ROOT
 
+pytestmark = pytest.mark.long
+
 
 def marked(name: str) -> Any:
     part = PARTS[name]

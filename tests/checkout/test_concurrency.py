@@ -10,7 +10,7 @@ from tests.threads import together
 
 MANY = 20
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 
 def insist_at_once(shop: Shop, purchase: Purchase) -> tuple[set[str], list[set[str]]]:

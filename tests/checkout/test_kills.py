@@ -26,7 +26,7 @@ from tests.gate import TIMEOUT
 
 ENDINGS = pytest.mark.parametrize("ending", [PAID, DECLINED, SOLD_OUT], ids=["paid", "declined", "sold-out"])
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 
 def kill(shop: Shop, purchase: Purchase, number: int) -> str:

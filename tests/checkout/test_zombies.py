@@ -13,7 +13,7 @@ CHANGES_KEY = re.compile("UPDATE .django_idempotency_idempotencykey")
 # So many processes stand still at a time, each with a connection to the database.
 MANY = 16
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 
 def pause(shop: Shop, purchase: Purchase, number: int) -> Running:

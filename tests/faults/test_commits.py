@@ -76,6 +76,7 @@ class TestCutBeforeCommit:
         assert bank.books().balances == {1: 70, 2: 130}
 
 
+@pytest.mark.long
 class TestStormOfCuts:
     def test_leaves_every_order_carried_out_once(self, cutter, weather, bank, gunicorn):
         dice = random.Random(weather.seed)

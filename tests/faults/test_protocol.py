@@ -281,6 +281,7 @@ def protocol(request, send, settings):
 
 
 class TestProtocol:
+    @pytest.mark.long
     def test_any_interleaving_is_explained_by_the_model(self, protocol):
         search(protocol)
 

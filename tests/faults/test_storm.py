@@ -47,6 +47,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def journal(bank, engine):

@@ -19,6 +19,7 @@ from django_idempotency.testing import ExactlyOnce, NotExactlyOnce, assert_exact
 from tests import doors
 from tests.app.models import Account, Effect
 from tests.factories import AccountFactory, UserFactory
+from tests.gate import TIMEOUT
 from tests.testing import mistakes, stores
 from tests.testing.requests import sending
 
@@ -70,7 +71,8 @@ class TestRightViews:
 
         assert depths == {1}  # The claim is a savepoint of the request's transaction.
 
-    @pytest.mark.engine("postgresql")  # Each retry waits for the lease of the dead, which is a second at least.
+    @pytest.mark.engine("postgresql")
+    @pytest.mark.long  # Each retry waits for the lease of the dead, which is a second at least.
     def test_pass_in_steps(self):
         network: dict[str, str] = {}
 
@@ -79,7 +81,7 @@ class TestRightViews:
             operation.call("charge", lambda key: network.setdefault(key, "charged"))
             return JsonResponse({"done": True}, status=201)
 
-        result = assert_exactly_once(sending(view), effects={"calls": network}, lines=False)
+        result = assert_exactly_once(sending(view), effects={"calls": network}, lines=False, patience=TIMEOUT)
 
         assert result.statements > 4
 
