@@ -12,14 +12,14 @@ REQUIREMENTS: Final = ROOT / "benchmarks" / "requirements.txt"
 DIRECTORY: Final = ROOT / ".venv-benchmarks"
 
 
-def prepared() -> str:
+def prepared(requirements: Path = REQUIREMENTS, directory: Path = DIRECTORY) -> str:
     """Return the environment's Python, after installing what has changed since the last time."""
-    python = DIRECTORY / "bin" / "python"
-    installed = DIRECTORY / "requirements.txt"
-    wanted = f"# {sys.version}\n{REQUIREMENTS.read_text()}"
+    python = directory / "bin" / "python"
+    installed = directory / "requirements.txt"
+    wanted = f"# {sys.version}\n{requirements.read_text()}"
     if not installed.exists() or installed.read_text() != wanted:
-        print(f"preparing {DIRECTORY} …", file=sys.stderr, flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", DIRECTORY], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--requirement", REQUIREMENTS], check=True)
+        print(f"preparing {directory} …", file=sys.stderr, flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--requirement", requirements], check=True)
         installed.write_text(wanted)
     return str(python)
