@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from asyncio import sleep
@@ -24,7 +25,7 @@ from django_idempotency.values import Codec, Operation, Outcome, Record, StoredR
 
 T = TypeVar("T")
 
-# The mean seconds between two looks while a caller waits for the first request's answer.
+# The mean seconds between two looks while a caller waits for the first request's answer, and between two runs.
 _POLL_INTERVAL: Final = 0.05
 
 
@@ -62,6 +63,7 @@ def execute(
             if reruns == 0 or not store.is_rerunnable(error, using=using):
                 raise
             reruns -= 1
+            time.sleep(pause())  # Else a failure that waits for no lock comes again while the other one still runs.
             continue
         response = answer(claim, deadline)
         if response is not None:
@@ -96,6 +98,7 @@ async def aexecute(
             if reruns == 0 or not await on_thread(partial(store.is_rerunnable, error, using=using)):
                 raise
             reruns -= 1
+            await sleep(pause())
             continue
         response = await on_thread(partial(answer, claim, deadline))
         if response is not None:
@@ -143,9 +146,9 @@ def decide(operation: Operation, record: Record | None) -> StoredResponse:
     return record.response
 
 
-def pause(deadline: float) -> float:
-    """Return how many seconds to wait until the next look, which is not after the *deadline*."""
-    # Jitter, so that callers who wait for one key do not all come back at the same moment.
+def pause(deadline: float = math.inf) -> float:
+    """Return how many seconds to wait until the next look or run, which is not after the *deadline*."""
+    # Jitter, so that callers who wait for one key, or have met in a deadlock, do not come back at the same moment.
     seconds = _POLL_INTERVAL * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
     return max(0.0, min(seconds, deadline - time.monotonic()))
 
