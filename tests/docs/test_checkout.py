@@ -16,7 +16,7 @@ PRINTED = (
     "",
     '...HTTP/1.1 201 Created...{"id":1,"reference":"order-1",...}...',
     '...{"charges": [{"id": 1, ..."reference": "order-1", "amount": "4.20", "refunded": false}]}...1 sent....',
-    "...0 ended, 0 unfinished, 0 uncertain, 0 failed, 0 left to their clients...",
+    "...0 ended, 0 unfinished, ...",
 )
 
 
