@@ -43,7 +43,7 @@ class Journal:
 
     def child_key(self, name: str) -> str:
         """Return the key for a call of this *name*: the same in each attempt, and known to nobody beforehand."""
-        return str(uuid.uuid5(self.lease.run, name))
+        return child_key(self.lease.run, name)
 
     def find(self, name: str, kind: str) -> StepRecord | None:
         """Return what is recorded of the next step, or None if it is to be done now.
@@ -147,7 +147,7 @@ class Journal:
             if record.state == IdempotentStep.State.UNDOING and holds:
                 raise self.fail(OutcomeUncertain())
             self.write(replace(record, state=IdempotentStep.State.UNDOING))
-            undo(record.value, str(uuid.uuid5(uuid.UUID(self.child_key(record.name)), "undo")))
+            undo(record.value, undo_key(self.lease.run, record.name))
             self.write(_undone(record))
 
     def write(self, record: StepRecord) -> None:
@@ -173,6 +173,16 @@ _WHAT_TO_DO = (
     "Deploy what can go on from these steps, in their order, and retry; or let the key expire in the admin, after a "
     "look at what the recorded steps have done."
 )
+
+
+def child_key(run: uuid.UUID, name: str) -> str:
+    """Return the key with which the call of this *name* is made."""
+    return str(uuid.uuid5(run, name))
+
+
+def undo_key(run: uuid.UUID, name: str) -> str:
+    """Return the key with which that call is undone."""
+    return str(uuid.uuid5(uuid.UUID(child_key(run, name)), "undo"))
 
 
 def spell(value: Any) -> str:

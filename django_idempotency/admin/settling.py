@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy
 
 from django_idempotency import changes, store
 from django_idempotency.admin.views import Views
+from django_idempotency.journal import child_key, undo_key
 from django_idempotency.models import IdempotentStep
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class SettleForm(forms.Form):
         widget=forms.RadioSelect,
     )
     result = forms.CharField(
-        label=gettext_lazy("Its result, in JSON, as the handler would have recorded it"),
+        label=gettext_lazy("If yes, its result, in JSON, as the handler would have recorded it"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 6, "class": "vLargeTextField", "spellcheck": "false"}),
     )
@@ -106,6 +107,7 @@ class Settling(Views):
         self, request: HttpRequest, form: SettleForm, step: IdempotentStep, *, back: str
     ) -> HttpResponse:
         request.current_app = self.admin_site.name
+        is_undo = step.state == IdempotentStep.State.UNDOING
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -113,7 +115,8 @@ class Settling(Views):
             "title": _("Settle an uncertain call"),
             "form": form,
             "step": step,
-            "is_undo": step.state == IdempotentStep.State.UNDOING,
+            "is_undo": is_undo,
+            "derived_key": undo_key(step.run_id, step.name) if is_undo else child_key(step.run_id, step.name),
             "back": back,
         }
         return TemplateResponse(request, self.settle_template, context)

@@ -17,13 +17,16 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from django_idempotency import journal
 from django_idempotency.models import IdempotencyKey
 from tests.admin import traffic
 from tests.admin.browser import Visitor, free_port
 from tests.admin.conftest import LIST, member
+from tests.admin.test_steps import break_operation
 from tests.factories import UserFactory
 from tests.gate import TIMEOUT
 from tests.server import environment
+from tests.steps.stepping import key_of, run_of
 
 RESULTS = "#result_list tbody tr"
 VIEW = "view_idempotencykey"
@@ -191,6 +194,35 @@ class TestBrowser:
         visitor.driver.execute_script("document.body.innerHTML = '<p style=\"color: red\">red</p>'")
 
         assert any("Content Security Policy" in complaint for complaint in visitor.complaints())
+
+
+class TestOperationOfSteps:
+    @pytest.fixture
+    def root(self, visitor: Visitor) -> Visitor:
+        visitor.log_in(UserFactory.create(username="root", is_staff=True, is_superuser=True))
+        return visitor
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_uncertain_call_is_found_and_settled(self, root, scheme):
+        break_operation()
+        root.prefer(scheme)
+
+        root.open(f"{LIST}?state=uncertain")
+        root.photograph(f"admin-uncertain-{scheme}")
+        root.click(f"a[href*='{key_of().pk}']")
+        assert root.visible("section[aria-labelledby=idempotency-steps] tbody tr") == 2
+        root.photograph(f"admin-steps-{scheme}", height=1500)
+        root.click("a[href*='/settle/']")
+        assert journal.child_key(run_of().pk, "charge") in root.text()
+        root.photograph(f"admin-settle-{scheme}", height=1000)
+        root.find("#id_outcome_0").click()
+        root.find("#id_result").send_keys('{"id": 1}')
+        root.click("input[value='Record it']")
+
+        assert "It is recorded." in root.driver.page_source
+        assert "Settled: “charge” has happened." in root.text()
+        assert not root.find_all("a[href*='/settle/']")
+        root.photograph(f"admin-settled-{scheme}", height=1500)
 
 
 @pytest.fixture(scope="module")
