@@ -79,6 +79,10 @@ def unkept_job(number: Any, *, operation: Any) -> Any:
     return work(operation, number)
 
 
+@idempotent_task(key="{number}")
+def job_of_one_transaction(number: Any) -> None: ...
+
+
 def handle(number: Any, *, operation: Any) -> None:
     work(operation, number)
 
@@ -186,7 +190,7 @@ class TestJob:
 
         assert [resume(), resume()] == [Resumed(uncertain=1), Resumed()]
 
-    @pytest.mark.parametrize("there", [None, leave], ids=["gone", "no job"])
+    @pytest.mark.parametrize("there", [None, leave, job_of_one_transaction], ids=["gone", "no job", "no steps"])
     def test_whose_function_has_changed_says_so(self, monkeypatch, there):
         leave_job(plain_job, 1)
         broken.clear()
@@ -278,8 +282,8 @@ class TestMessage:
 
     @pytest.mark.parametrize(
         "handler",
-        [lambda *, operation: None, Consumer().handle, partial(print, end=object())],
-        ids=["lambda", "method", "partial"],
+        [lambda *, operation: None, Consumer().handle, partial(print, 1), partial(handle, object())],
+        ids=["lambda", "method", "builtin", "object"],
     )
     def test_handler_that_cannot_be_kept_is_refused(self, handler):
         with pytest.raises(UsageError, match="keep_arguments"):
