@@ -181,7 +181,10 @@ class TestHandler:
         assert steps_of() == [("a", "undone")]
 
     def test_within_another_operation_is_refused(self):
-        inner: Any = idempotent(steps=True)(lambda request, *, operation: leave("a")())
+        def handler(request, *, operation):
+            leave("a")()
+
+        inner: Any = idempotent(steps=True)(handler)
 
         @idempotent
         def outer(request):
