@@ -34,7 +34,25 @@ _PG_ROLLED_BACK: Final = frozenset({"40001", "40P01"})
 # A read transaction cannot become a write transaction, since another has written meanwhile.
 _SQLITE_BUSY_SNAPSHOT: Final = 517
 
+_TABLE: Final = IdempotencyKey._meta.db_table
+_COLUMNS: Final = "id, namespace, scope, {key}, fingerprint, method, path, created, expires, headers"
 _PLACEHOLDERS: Final = ", ".join(["%s"] * 10)
+_QUOTED_COLUMNS: Final = _COLUMNS.format(key='"key"')
+
+_CLAIM_ON_POSTGRESQL: Final = (
+    f'INSERT INTO "{_TABLE}" ({_QUOTED_COLUMNS}) SELECT {_PLACEHOLDERS} WHERE pg_try_advisory_xact_lock(%s) '
+    "ON CONFLICT DO NOTHING"
+)
+# Note [Completed and committed in one message]
+# PostgreSQL takes several statements in one message, and goes on to the next only if none has failed. So the COMMIT,
+# which would come next anyway, is sent with the completion. It could not be taken back if there was no row to complete:
+# hence this is an INSERT, which finds the row that the claim has inserted, and writes it anew if the handler has
+# deleted it. Nor does it meet, as an UPDATE would, a row that a purge has deleted since the snapshot (repeatable read).
+_COMPLETION_ON_POSTGRESQL: Final = (
+    f'INSERT INTO "{_TABLE}" ({_QUOTED_COLUMNS}, status, body, completed) VALUES ({_PLACEHOLDERS}, %s, %s, %s) '
+    "ON CONFLICT (id) DO UPDATE SET headers = excluded.headers, status = excluded.status, body = excluded.body, "
+    "completed = excluded.completed"
+)
 
 
 def claim(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
@@ -56,10 +74,8 @@ def claim_on_postgresql(connection: BaseDatabaseWrapper, operation: Operation, n
     The lock ends with the transaction, so that a pooler in transaction mode cannot strand it. Its 64 bits are
     the digest's last: two keys that share them are told to come again, and never mixed up.
     """
-    statement = (
-        f"INSERT {_into(connection)} SELECT {_PLACEHOLDERS} WHERE pg_try_advisory_xact_lock(%s) ON CONFLICT DO NOTHING"
-    )
-    return wire.execute(connection, statement, [*_row(connection, operation, now), _lock(operation)]) == 1
+    values = [*_row(connection, operation, now), _lock(operation)]
+    return wire.execute(connection, _CLAIM_ON_POSTGRESQL, values) == 1
 
 
 def claim_on_mariadb(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
@@ -176,7 +192,7 @@ def complete(
     headers = json.dumps(list(response.headers))
     if connection.vendor == "postgresql":
         row = [*_row(connection, operation, now, headers), response.status, response.body, adapt(now)]
-        return wire.execute(connection, _upsert(connection), row, commit=commit) == 1
+        return wire.execute(connection, _COMPLETION_ON_POSTGRESQL, row, commit=commit) == 1
     body = response.body
     if body is not None:
         body = connection.Database.Binary(body)  # type: ignore[attr-defined]  # every backend has it
@@ -235,14 +251,11 @@ def _id(connection: BaseDatabaseWrapper, operation: Operation) -> Any:
 
 
 def _table(connection: BaseDatabaseWrapper) -> str:
-    return connection.ops.quote_name(IdempotencyKey._meta.db_table)
+    return connection.ops.quote_name(_TABLE)
 
 
 def _into(connection: BaseDatabaseWrapper) -> str:
-    key = connection.ops.quote_name("key")
-    return (
-        f"INTO {_table(connection)} (id, namespace, scope, {key}, fingerprint, method, path, created, expires, headers)"
-    )
+    return f"INTO {_table(connection)} ({_COLUMNS.format(key=connection.ops.quote_name('key'))})"
 
 
 def _row(connection: BaseDatabaseWrapper, operation: Operation, now: datetime, headers: str = "[]") -> list[Any]:
@@ -258,16 +271,3 @@ def _row(connection: BaseDatabaseWrapper, operation: Operation, now: datetime, h
         connection.ops.adapt_datetimefield_value(now + operation.ttl),
         headers,
     ]
-
-
-# Note [Completed and committed in one message]
-# PostgreSQL takes several statements in one message, and goes on to the next only if none has failed. So the COMMIT,
-# which would come next anyway, is sent with the completion. It could not be taken back if there was no row to complete:
-# hence this is an INSERT, which finds the row that the claim has inserted, and writes it anew if the handler has
-# deleted it. Nor does it meet, as an UPDATE would, a row that a purge has deleted since the snapshot (repeatable read).
-def _upsert(connection: BaseDatabaseWrapper) -> str:
-    into = _into(connection).removesuffix(")")
-    return (
-        f"INSERT {into}, status, body, completed) VALUES ({_PLACEHOLDERS}, %s, %s, %s) ON CONFLICT (id) DO UPDATE SET "
-        "headers = excluded.headers, status = excluded.status, body = excluded.body, completed = excluded.completed"
-    )
