@@ -50,13 +50,15 @@ class Fingerprint:
         return any(constant_time_compare(self._signed_with(secret), stored) for secret in secrets)
 
     def _signed_with(self, secret: str | bytes) -> str:
-        return hmac.digest(_derived_key(secret), self.content, "sha256").hex()
+        signer = _signer(secret).copy()
+        signer.update(self.content)
+        return signer.hexdigest()
 
 
-# As django.utils.crypto.salted_hmac does, which derives it anew each time.
+# As django.utils.crypto.salted_hmac does, which derives the key, and sets it up, anew each time.
 @lru_cache(maxsize=16)
-def _derived_key(secret: str | bytes) -> bytes:
-    return hashlib.sha256(_SALT + force_bytes(secret)).digest()
+def _signer(secret: str | bytes) -> hmac.HMAC:
+    return hmac.new(hashlib.sha256(_SALT + force_bytes(secret)).digest(), digestmod="sha256")
 
 
 def canonical_json(body: bytes | str, *, ignored_fields: Collection[str] = ()) -> bytes | None:
