@@ -45,13 +45,8 @@ def rewound_body(request: HttpRequest) -> BufferedIOBase:
     refuse_cut_off(request)
     request._stream = copy  # type: ignore[assignment]  # what Django's own ASGI handler puts there
     request._read_started = False  # type: ignore[attr-defined]  # not in the stubs
-    close = request.close
-
-    def close_both() -> None:
-        copy.close()
-        close()
-
-    request.close = close_both  # type: ignore[method-assign]  # called once the response has been sent
+    if not isinstance(copy, BytesIO):
+        _close_with(request, copy)
     return copy
 
 
@@ -73,6 +68,16 @@ def refuse_cut_off(request: HttpRequest) -> None:
         missing = stream.limit - stream._pos if is_wsgi else 0
     if missing > 0:
         raise BadRequest(f"The connection ended {missing} octets before the end of the request's body. Send it again.")
+
+
+def _close_with(request: HttpRequest, copy: BufferedIOBase) -> None:
+    close = request.close
+
+    def close_both() -> None:
+        copy.close()
+        close()
+
+    request.close = close_both  # type: ignore[method-assign]  # called once the response has been sent
 
 
 def _copy(request: HttpRequest, max_memory: int) -> BufferedIOBase:
