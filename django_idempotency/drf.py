@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar, cast
@@ -60,6 +59,7 @@ class IdempotencyMixin:
     idempotency_steps: ClassVar[bool] = False
     idempotency_lease: ClassVar[timedelta | float | None] = None
     idempotency_keep_request: ClassVar[bool | Collection[str]] = False
+    _idempotency_class_policy: ClassVar[Policy]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -68,11 +68,13 @@ class IdempotencyMixin:
                 f"{cls.__name__} names IdempotencyMixin behind the view's class, where it guards nothing. "
                 f"Write class {cls.__name__}(IdempotencyMixin, …) instead."
             )
-        policy_of(cls)  # Refuses what cannot be meant, at once.
+        cls._idempotency_class_policy = policy_of(cls)  # Refuses what cannot be meant, at once.
 
     @cached_property
     def _idempotency_policy(self) -> Policy:
-        return policy_of(self)
+        # Only as_view(…) gives one view attributes of its own.
+        has_own = any(name.startswith("idempotency_") for name in vars(self))
+        return policy_of(self) if has_own else self._idempotency_class_policy
 
     def get_idempotency_key(self, request: Request) -> str | None:
         """Return the request's key, or None if it carries none. Runs before authentication."""
@@ -214,7 +216,7 @@ def _respond_once(
             operation,
             finalized,
             policy=policy,
-            codec=replace(ResponseCodec.of(policy, request._request), stores=stores),
+            codec=ResponseCodec.of(policy, request._request, stores=stores),
             wait=wait,
             request=request._request,
         )

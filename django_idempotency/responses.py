@@ -30,10 +30,12 @@ class ResponseCodec:
     is_async: bool
 
     @classmethod
-    def of(cls, policy: Policy, request: HttpRequest) -> ResponseCodec:
-        """Return the codec for *request* to an endpoint that *policy* guards."""
+    def of(
+        cls, policy: Policy, request: HttpRequest, *, stores: Callable[[HttpResponseBase], bool] | None = None
+    ) -> ResponseCodec:
+        """Return the codec for *request* to an endpoint that *policy* guards; *stores* may decide in its place."""
         return cls(
-            stores=policy.stores,
+            stores=stores or policy.stores,
             headers=policy.get_stored_headers(),
             max_bytes=policy.get_max_response_bytes(),
             is_async=isinstance(request, ASGIRequest),
