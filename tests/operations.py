@@ -53,6 +53,19 @@ def expire_keys(using: str = "default") -> None:
 
 
 @contextmanager
+def missing_table() -> Iterator[None]:
+    """Let the keys' table be somewhere else."""
+    table = IdempotencyKey._meta.db_table
+    with connections["default"].schema_editor() as editor:
+        editor.alter_db_table(IdempotencyKey, table, "away")
+    try:
+        yield
+    finally:
+        with connections["default"].schema_editor() as editor:
+            editor.alter_db_table(IdempotencyKey, "away", table)
+
+
+@contextmanager
 def connecting_with(**options: Any) -> Iterator[None]:
     """Let every connection that is made inside of the block, in any thread, have these OPTIONS, too."""
     config = connections.settings["default"]

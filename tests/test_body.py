@@ -20,7 +20,9 @@ def ignores_its_body(request):
 
 class TestBody:
     @pytest.mark.django_db
-    def test_copy_that_nobody_reads_is_closed_with_the_request(self, recwarn):
+    @pytest.mark.parametrize("max_memory", [0, 1024])
+    def test_copy_that_nobody_reads_is_closed_with_the_request(self, max_memory, settings, recwarn):
+        settings.FILE_UPLOAD_MAX_MEMORY_SIZE = max_memory
         client = Client()
         for _ in range(2):  # The second one is a replay: its handler does not run.
             client.post("/keyed/", {"a": 1}, content_type="application/json", headers={"Idempotency-Key": "key"})
@@ -30,7 +32,8 @@ class TestBody:
         assert [str(warning.message) for warning in recwarn.list] == []
 
     @pytest.mark.django_db
-    def test_copy_can_be_read_until_then(self):
+    def test_copy_can_be_read_until_then(self, settings):
+        settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 1
         request = RequestFactory().post("/", "{}", content_type="application/json", headers={"Idempotency-Key": "key"})
         request.user = AnonymousUser()
 

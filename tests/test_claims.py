@@ -18,7 +18,7 @@ from tests.app.faults import cut_session
 from tests.app.models import Account, Effect
 from tests.factories import AccountFactory
 from tests.gate import TIMEOUT, pass_gate
-from tests.operations import connecting_with, operation
+from tests.operations import connecting_with, missing_table, operation
 from tests.threads import together
 
 pytestmark = pytest.mark.django_db
@@ -181,10 +181,9 @@ class TestClaim:
 
         assert len(queries) == statements
 
-    def test_other_errors_propagate(self, claimer, monkeypatch):
-        monkeypatch.setattr(IdempotencyKey._meta, "db_table", "missing")
-
-        with pytest.raises(Exception, match="missing"), atomic():
+    @pytest.mark.django_db(transaction=True)
+    def test_other_errors_propagate(self, claimer):
+        with missing_table(), pytest.raises(DatabaseError, match=IdempotencyKey._meta.db_table), atomic():
             claim()
 
     @pytest.mark.django_db(transaction=True)

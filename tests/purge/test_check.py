@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_idempotency.models import IdempotencyKey
 from django_idempotency.purge import purge
+from tests.operations import missing_table
 from tests.purge.keys import HOUR, keys
 
 DAY = timedelta(days=1)
@@ -109,11 +110,5 @@ class TestCheck:
 @pytest.mark.django_db(transaction=True)
 class TestBeforeMigrate:
     def test_table_that_is_still_to_be_made_is_no_matter(self):
-        table = IdempotencyKey._meta.db_table
-        with connection.schema_editor() as editor:
-            editor.alter_db_table(IdempotencyKey, table, "away")
-        try:
+        with missing_table():
             assert warnings() == []
-        finally:
-            with connection.schema_editor() as editor:
-                editor.alter_db_table(IdempotencyKey, "away", table)

@@ -15,13 +15,12 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
 
 from django_idempotency import signals
 from django_idempotency.management.progress import describe
-from django_idempotency.models import IdempotencyKey
 from django_idempotency.purge import Purged
 from tests.gate import TIMEOUT
+from tests.operations import missing_table
 from tests.purge.keys import HOUR, keys, names, responses
 from tests.server import ROOT, environment
 from tests.threads import together
@@ -333,19 +332,6 @@ class TestEnd:
         # What both were at in the same moment is left to the next one.
         assert sum(together([one, one])) + one() == 200
         assert names() == []
-
-
-@contextmanager
-def missing_table() -> Iterator[None]:
-    """Let the keys' table be somewhere else."""
-    table = IdempotencyKey._meta.db_table
-    with connection.schema_editor() as editor:
-        editor.alter_db_table(IdempotencyKey, table, "away")
-    try:
-        yield
-    finally:
-        with connection.schema_editor() as editor:
-            editor.alter_db_table(IdempotencyKey, "away", table)
 
 
 def read_all(terminal: int) -> str:
