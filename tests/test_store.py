@@ -176,6 +176,17 @@ class TestClaimed:
 
         assert labels() == []
 
+    def test_what_is_not_settled_is_committed_as_in_progress(self):
+        with store.claimed(operation()):
+            effect("a")
+
+        claim = run("b")
+
+        assert not claim.won
+        assert claim.record is not None
+        assert not claim.record.completed
+        assert labels() == ["a"]
+
     def test_claim_within_the_claim_is_in_flight(self):
         with store.claimed(operation()) as outer, store.claimed(operation()) as inner:
             pass
@@ -324,6 +335,18 @@ class TestClaimedInItsOwnTransaction:
         assert not run().won
         assert 1 < len(attempts) < 10
         assert labels() == []
+
+    def test_claim_that_would_have_to_wait_is_lost_at_once(self, engine, monkeypatch):
+        attempts = []
+
+        def claim(*args):
+            attempts.append(args)
+            raise OperationalError(1205, "Lock wait timeout")
+
+        monkeypatch.setitem(claims.CLAIMERS, engine, claim)
+
+        assert not run().won
+        assert len(attempts) == 1
 
     def test_claim_that_is_taken_back_with_the_callers_transaction_is_the_callers_affair(self, engine, monkeypatch):
         def claim(*args):
