@@ -435,6 +435,26 @@ class TestClaimedInItsOwnTransaction:
         assert run("b").won
         assert IdempotencyKey.objects.completed().count() == 1
 
+    def test_expired_key_that_another_renews_meanwhile_is_replayed(self, settings, monkeypatch):
+        settings.IDEMPOTENCY_TOMBSTONE_TTL = timedelta(days=1)
+        run()
+        IdempotencyKey.objects.update(expires=timezone.now() - timedelta(days=2))
+        look_up = claims.look_up
+
+        def renewed_afterwards(*args, **kwargs):
+            monkeypatch.setattr(claims, "look_up", look_up)
+            transaction.on_commit(lambda: run("b"))
+            return look_up(*args, **kwargs)
+
+        monkeypatch.setattr(claims, "look_up", renewed_afterwards)
+
+        claim = run("c")
+
+        assert not claim.won
+        assert claim.record is not None
+        assert claim.record.completed
+        assert labels() == ["a", "b"]
+
     def test_callers_manual_transaction_is_not_ended(self):
         transaction.set_autocommit(False)
         try:
