@@ -15,7 +15,7 @@ from django_idempotency.steps import Abort
 from tests.coroutines import Stop
 from tests.gate import TIMEOUT
 from tests.operations import labels, operation
-from tests.steps.stepping import key_of, leave, run, run_of
+from tests.steps.stepping import key_of, leave, run, run_of, run_out_leases
 from tests.steps.test_leases import Thrown
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engine("postgresql", "mariadb")]
@@ -36,6 +36,11 @@ def paused_after(stop: Stop, *words: str) -> Any:
 def end(operation: Any) -> str:
     operation.step("a", leave("a"), undo=leave("undone"))
     return "answer"
+
+
+def end_late(operation: Any) -> str:
+    run_out_leases()  # What the step's own transaction extends, nobody else sees before it commits.
+    return end(operation)
 
 
 def abort(operation: Any) -> str:
@@ -63,6 +68,7 @@ class TestRetryWhileTheOwnerIsPaused:
         ("handler", "words"),
         [
             pytest.param(end, ("INSERT", "app_effect"), id="in a step"),
+            pytest.param(end_late, ("INSERT", "app_effect"), id="in a step, for longer than its lease"),
             pytest.param(end, ("UPDATE", KEYS), id="at the end"),
             pytest.param(abort, ("UPDATE", KEYS), id="when its abort begins"),
             pytest.param(abort, ("UPDATE", KEYS, "expires"), id="when its abort ends"),
