@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from django_idempotency.models import IdempotentRun
 from tests.app.models import Effect
 from tests.jobs.worker import Outcome, Workers, workers
 
@@ -76,6 +77,25 @@ class TestKilledWorker:
 
         assert duplicate in {outcome.task_id for outcome in outcomes if outcome.state == "SUCCESS"}
         assert results(outcomes) == {Effect.objects.get(label="charged").pk}
+
+    # On SQLite, one worker that writes keeps the others from it.
+    @pytest.mark.engine("postgresql", "mariadb")
+    def test_killed_between_steps_leaves_the_rest_to_the_next(self, queue):
+        points = ["in order", "after order", "in charge", "after charge", "in confirm", "after confirm"]
+        queue.start(concurrency=3)
+        sent = {queue.send("charge_in_steps", point) for point in points}
+
+        number = len(sent)
+        while {each.task_id for each in queue.wait_for(SUCCESS=number) if each.state == "SUCCESS"} < sent:
+            number += 1  # Redis has delivered one again that had ended.
+
+        for point in points:
+            steps = Effect.objects.filter(label__startswith=f"{point}: ").order_by("pk").values_list("label", flat=True)
+            done = [label.removeprefix(f"{point}: ").split() for label in steps]
+            assert [name for name, *_ in done if name != "charge"] == ["order", "confirm"]
+            # An uncertain call is made again, with the same key.
+            assert len({tuple(keys) for name, *keys in done if name == "charge"}) == 1
+        assert IdempotentRun.objects.filter(attempt__gt=1).count() == len(points)
 
 
 class TestDuplicates:
