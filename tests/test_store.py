@@ -1,5 +1,6 @@
 """A claim and its one transaction."""
 
+import logging
 from contextlib import suppress
 from datetime import timedelta
 from threading import Barrier
@@ -434,6 +435,23 @@ class TestClaimedInItsOwnTransaction:
 
         assert run("b").won
         assert IdempotencyKey.objects.completed().count() == 1
+
+    def test_log_that_cannot_be_written_does_not_undo_what_is_committed(self, caplog):
+        class Full(logging.Handler):
+            def emit(self, record):
+                raise OSError("No space left on device")
+
+        caplog.set_level(logging.INFO, "django_idempotency")
+        logger, full = logging.getLogger("django_idempotency"), Full()
+        logger.addHandler(full)
+        try:
+            claim = run()
+        finally:
+            logger.removeHandler(full)
+
+        assert claim.won
+        assert labels() == ["a"]
+        assert not run("b").won
 
     def test_expired_key_that_another_renews_meanwhile_is_replayed(self, settings, monkeypatch):
         settings.IDEMPOTENCY_TOMBSTONE_TTL = timedelta(days=1)
