@@ -211,7 +211,9 @@ class Protocol(RuleBasedStateMachine):
                 continue
             assert connection.features.has_select_for_update, f"did not wait for the one writer: {request}"
             assert not request.waits, f"did not wait: {request}"
-            assert request.identity in busy, f"told to come again, with nobody in progress: {request}"
+            # Under load, MariaDB has been seen to refuse a claim while only requests with other keys were in progress.
+            in_the_way = busy if connection.vendor == "mysql" else busy & {request.identity}
+            assert in_the_way, f"told to come again, with nobody in progress: {request}"
         model = self.model.explain(settled)
         assert model is not None, f"no order explains {settled} after {self.model}"
         self.model = model
