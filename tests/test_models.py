@@ -7,7 +7,7 @@ from django.contrib.auth.models import Permission
 from django.db import IntegrityError, models
 from django.utils import timezone
 
-from django_idempotency.models import IdempotencyKey
+from django_idempotency.models import IdempotencyKey, IdempotentRun, IdempotentStep
 from django_idempotency.values import (
     METHOD_MAX_LENGTH,
     NAMESPACE_MAX_LENGTH,
@@ -119,3 +119,10 @@ class TestIdempotencyKey:
         row.refresh_from_db()
 
         assert getattr(row, name) == "x" * length
+
+
+class TestNames:
+    def test_rows_are_called_by_what_people_know_of_them(self):
+        assert str(IdempotencyKey(key="key")) == "key"
+        assert str(IdempotentRun(pk=7)) == "7"
+        assert str(IdempotentStep(name="charge")) == "charge"

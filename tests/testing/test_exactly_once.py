@@ -287,21 +287,32 @@ def plain(request):
 
 class TestFreshState:
     def test_is_put_back_as_it_was(self):
-        account = AccountFactory.create(balance=100)
+        changed, untouched = AccountFactory.create(balance=100), AccountFactory.create(balance=5)
         Effect.objects.create(label="before")
 
         @idempotent
         def view(request):
-            Account.objects.update(balance=0)
+            Account.objects.filter(pk=changed.pk).update(balance=0)
             Effect.objects.all().delete()
             AccountFactory.create(balance=1)
             return mistakes.done()
 
         assert_exactly_once(sending(view), effects=[balances, Effect.objects.all()], lines=False)
 
-        assert [(account.pk, account.balance)] == list(Account.objects.values_list("pk", "balance"))
+        accounts = Account.objects.order_by("pk").values_list("pk", "balance")
+        assert list(accounts) == [(changed.pk, 100), (untouched.pk, 5)]
         assert [effect.label for effect in Effect.objects.all()] == ["before"]
         assert not IdempotencyKey.objects.exists()
+
+    def test_alias_may_be_without_the_table_of_a_model(self):
+        table = Effect._meta.db_table
+        with connections["other"].schema_editor() as editor:
+            editor.alter_db_table(Effect, table, "away")
+        try:
+            assert_exactly_once(sending(doors.function(plain)), effects=Effect.objects.all(), lines=False)
+        finally:
+            with connections["other"].schema_editor() as editor:
+                editor.alter_db_table(Effect, "away", table)
 
     def test_rows_are_put_back_as_fixtures_are(self):
         saved = []
