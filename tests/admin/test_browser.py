@@ -208,13 +208,10 @@ class TestOperationOfSteps:
         root.prefer(scheme)
 
         root.open(f"{LIST}?state=uncertain")
-        root.photograph(f"admin-uncertain-{scheme}")
         root.click(f"a[href*='{key_of().pk}']")
         assert root.visible("section[aria-labelledby=idempotency-steps] tbody tr") == 2
-        root.photograph(f"admin-steps-{scheme}", height=1500)
         root.click("a[href*='/settle/']")
         assert journal.child_key(run_of().pk, "charge") in root.text()
-        root.photograph(f"admin-settle-{scheme}", height=1000)
         root.find("#id_outcome_0").click()
         root.find("#id_result").send_keys('{"id": 1}')
         root.click("input[value='Record it']")
@@ -222,7 +219,6 @@ class TestOperationOfSteps:
         assert "It is recorded." in root.driver.page_source
         assert "Settled: “charge” has happened." in root.text()
         assert not root.find_all("a[href*='/settle/']")
-        root.photograph(f"admin-settled-{scheme}", height=1500)
 
 
 @pytest.fixture(scope="module")

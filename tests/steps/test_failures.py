@@ -159,7 +159,7 @@ class TestHandler:
         assert [run(handler).value for _ in range(2)] == ["aborted"] * 2
         assert labels() == ["a", "undone"]
 
-    def test_that_would_not_abort_again_is_undone_all_the_same(self):
+    def test_that_asks_for_nothing_more_is_undone_all_the_same(self):
         failures = [ValueError("the undo")]
 
         def undo(result):
