@@ -1,6 +1,7 @@
 """The row, and its adjectives."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -124,5 +125,5 @@ class TestIdempotencyKey:
 class TestNames:
     def test_rows_are_called_by_what_people_know_of_them(self):
         assert str(IdempotencyKey(key="key")) == "key"
-        assert str(IdempotentRun(pk=7)) == "7"
+        assert str(IdempotentRun(pk=UUID(int=7))) == str(UUID(int=7))
         assert str(IdempotentStep(name="charge")) == "charge"
