@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from django_idempotency.testing.dialogues import Dialogue
 from django_idempotency.testing.promises import MALFORMED, Promises
@@ -130,7 +130,7 @@ def all_checks(
         check(
             "expiry",
             "A key that has expired is forgotten: the request runs again.",
-            lambda: promises.forgets(expire),
+            lambda: promises.forgets(cast("Callable[[str], object]", expire)),
             needs="" if expire is not None else "expire",
         ),
     ]

@@ -23,7 +23,8 @@ class Lockstep:
     Once a thread waits for a lock, or is done, all go on freely: the one that it waits for must not wait for it.
     """
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, *, timeout: float = _TIMEOUT) -> None:
+        self._timeout = timeout
         self._condition = threading.Condition(threading.RLock())
         self._is_free = False
         self._turn = 0
@@ -66,7 +67,7 @@ class Lockstep:
             self._wait()
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + _TIMEOUT
+        deadline = time.monotonic() + self._timeout
         with self._condition:
             turn = self._turn
             self._on_their_way -= 1

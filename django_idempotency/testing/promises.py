@@ -87,11 +87,10 @@ class Promises:
         if replay.header("set-cookie") is not None:
             raise NotConforming("The replay sets a cookie: whoever has the key would get the first client's session.")
 
-    def forgets(self, expire: Callable[[str], object] | None) -> None:
+    def forgets(self, expire: Callable[[str], object]) -> None:
         key = new_key()
         first = self._dialogue.succeed(key)
-        if expire is not None:
-            expire(key)
+        expire(key)
         answer = self._dialogue.send(key)
         if not answer.succeeded:
             raise NotConforming(f"An expired key was answered {answer.status} instead of running: {answer.excerpt}")

@@ -25,7 +25,8 @@ class Sessions:
     It also keeps an SQLite database in memory alive while no other session has it open.
     """
 
-    def __init__(self, aliases: Iterable[str]) -> None:
+    def __init__(self, aliases: Iterable[str], *, timeout: float = _TIMEOUT) -> None:
+        self._timeout = timeout
         self._own = {alias: connections[alias].copy() for alias in aliases}
 
     def __enter__(self) -> Self:
@@ -80,26 +81,26 @@ class Sessions:
         if own is None or connection.vendor not in _LOSE:
             connection.connection.close()
         else:
-            _LOSE[connection.vendor](own, connection.connection)
+            _LOSE[connection.vendor](own, connection.connection, self._timeout)
 
 
-def _lose_on_postgresql(own: BaseDatabaseWrapper, session: Any) -> None:
+def _lose_on_postgresql(own: BaseDatabaseWrapper, session: Any, timeout: float) -> None:
     pid = session.info.backend_pid
     with own.cursor() as cursor:
         # Its own timeout looks every 100 ms only.
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
-        _wait_until_none(cursor, "SELECT COUNT(*) FROM pg_stat_activity WHERE pid = %s", pid)
+        _wait_until_none(cursor, "SELECT COUNT(*) FROM pg_stat_activity WHERE pid = %s", pid, timeout)
 
 
-def _lose_on_mysql(own: BaseDatabaseWrapper, session: Any) -> None:
+def _lose_on_mysql(own: BaseDatabaseWrapper, session: Any, timeout: float) -> None:
     number = session.thread_id()
     with own.cursor() as cursor:
         with suppress(DatabaseError):  # It has ended already.
             cursor.execute(f"KILL CONNECTION {int(number)}")
-        _wait_until_none(cursor, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = %s", number)
+        _wait_until_none(cursor, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = %s", number, timeout)
 
 
-def _lose_on_sqlite(own: BaseDatabaseWrapper, session: Any) -> None:  # noqa: ARG001
+def _lose_on_sqlite(own: BaseDatabaseWrapper, session: Any, timeout: float) -> None:  # noqa: ARG001
     # To close it is not enough: SQLite keeps what a cursor still refers to, and with it the transaction.
     session.rollback()
     session.close()
@@ -115,21 +116,21 @@ def _is_locked(connection: BaseDatabaseWrapper) -> bool:
     return False
 
 
-def _wait_until_none(cursor: Any, count: str, number: int) -> None:
-    deadline = time.monotonic() + _TIMEOUT
+def _wait_until_none(cursor: Any, count: str, number: int, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
     while True:
         cursor.execute(count, [number])
         if cursor.fetchone()[0] == 0:
             return
         if time.monotonic() > deadline:
             raise TimeoutError(
-                f"The database did not end session {number} within {_TIMEOUT:g} seconds. Let the test's user end its "
+                f"The database did not end session {number} within {timeout:g} seconds. Let the test's user end its "
                 "own sessions, and look at what the server is busy with."
             )
         time.sleep(0.001)
 
 
-_LOSE: Final[dict[str, Callable[[BaseDatabaseWrapper, Any], None]]] = {
+_LOSE: Final[dict[str, Callable[[BaseDatabaseWrapper, Any, float], None]]] = {
     "postgresql": _lose_on_postgresql,
     "mysql": _lose_on_mysql,
     "sqlite": _lose_on_sqlite,

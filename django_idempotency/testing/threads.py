@@ -13,9 +13,9 @@ from typing import Final
 _TIMEOUT: Final = 2.0
 
 
-def wait_for_threads(*, but: Collection[threading.Thread]) -> None:
-    """Return once every other thread has ended, or is one of a pool's and has nothing to do; or after two seconds."""
-    deadline = time.monotonic() + _TIMEOUT
+def wait_for_threads(*, but: Collection[threading.Thread], timeout: float = _TIMEOUT) -> None:
+    """Return once every other thread has ended, or is one of a pool's and idle; or after *timeout* seconds."""
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         threads = set(threading.enumerate()) - set(but) - {threading.current_thread()}
         if all(map(_is_idle, threads)):

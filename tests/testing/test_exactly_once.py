@@ -4,6 +4,7 @@ import re
 import sys
 from collections import Counter
 from functools import partial
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -92,6 +93,19 @@ class TestRightViews:
 
         assert_exactly_once(sending(view, user=user), effects=Effect.objects.all(), lines=False)
 
+    @pytest.mark.engine("sqlite")
+    def test_effect_that_is_read_from_memory_at_first_may_ask_the_database_later(self):
+        asked: list[int] = []
+
+        def charges():
+            asked.append(1)
+            return Effect.objects.count() if len(asked) > 1 else 0
+
+        AccountFactory.create()
+        assert_exactly_once(sending(doors.function(mistakes.right)), effects=charges, lines=False)
+
+        assert len(asked) > 1
+
 
 class TestMistakes:
     @pytest.mark.parametrize("view", mistakes.MISTAKES, ids=identify)
@@ -125,6 +139,45 @@ class TestMistakes:
         assert "tests/testing/mistakes.py:" in where
         assert left == "Left behind before the retry: there: 1."
         assert "there: 2 instead of 1" in str(caught.value)
+
+    def test_effects_in_memory_are_told_apart(self):
+        mails: list[str] = []
+        pushes: list[str] = []
+
+        @idempotent
+        def view(request):
+            mails.append("receipt")
+            Effect.objects.create(label="charged")
+            pushes.append("receipt")
+            return mistakes.done()
+
+        with pytest.raises(NotExactlyOnce) as caught:
+            assert_exactly_once(sending(view), effects={"mails": mails, "pushes": pushes}, lines=False)
+
+        assert "mails changed after statement" in str(caught.value)
+        assert "pushes changed after statement" not in str(caught.value)
+
+    @pytest.mark.engine("postgresql")
+    def test_thread_that_changes_memory_is_named(self):
+        mails: list[str] = []
+
+        def mail():
+            try:
+                mails.append("receipt")
+                Effect.objects.count()
+            finally:
+                connection.close()
+
+        @idempotent
+        def view(request):
+            thread = Thread(target=mail, name="mailer")
+            thread.start()
+            thread.join()
+            Effect.objects.create(label="charged")
+            return mistakes.done()
+
+        with pytest.raises(NotExactlyOnce, match="mails changed in the thread 'mailer'"):
+            assert_exactly_once(sending(view), effects={"mails": mails}, lines=False)
 
     def test_line_is_named_where_no_statement_shows_the_mistake(self):
         held: list[int] = []
