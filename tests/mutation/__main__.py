@@ -37,7 +37,7 @@ TESTS = {
     "http": ["test_http.py", "test_body.py", "test_drf.py", "spec/test_signals.py", "spec/test_spectacular.py"],
     "responses": ["test_responses.py", "spec/test_spectacular.py"],
     "execution": ["test_execution.py", "spec/test_signals.py"],
-    "store": ["test_store.py", "test_execution.py", "spec/test_signals.py"],
+    "store": ["test_store.py", "test_execution.py", "spec/test_signals.py", "purge/test_tombstones.py"],
     "claims": ["test_claims.py", "test_checks.py::TestTablesRollBack"],
     "wire": ["test_wire.py", "test_claims.py"],
 }
