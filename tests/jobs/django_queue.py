@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from django.tasks import TaskContext, TaskResult, TaskResultStatus, task_backends
+from django.tasks import TaskContext, TaskResult, TaskResultStatus
 from django.tasks.backends.base import BaseTaskBackend
 
 
@@ -37,7 +37,6 @@ class DeferringBackend(BaseTaskBackend):
 
 
 enqueued: list[TaskResult[Any, Any]] = []
-task_backends["deferring"] = DeferringBackend("deferring", {})
 
 
 def perform(result: TaskResult[Any, Any]) -> Any:
