@@ -205,6 +205,7 @@ class Laboratory:
             return "too slow"
         if status == 0:
             return ""
+        self._dirty.add(engine)  # A mutant may have committed what a test takes for rolled back.
         failures = re.findall(r"^(?:FAILED|ERROR) .*|^E .*|^\w*Error.*", log.read_text(errors="replace"), re.MULTILINE)
         return failures[-1][:150] if failures else f"status {os.waitstatus_to_exitcode(status)}"
 
