@@ -30,6 +30,17 @@ class TestSessions:
 
         assert another.connection is None
 
+    def test_connection_of_an_alias_that_was_not_named_is_closed(self, another):
+        another.ensure_connection()
+        try:
+            with Sessions([]) as sessions:
+                sessions.lose([another])
+
+            with pytest.raises(another.Database.Error):
+                another.connection.cursor().execute("SELECT 1")
+        finally:
+            another.connection = None  # There is nothing to close any more.
+
     def test_failure_to_end_one_is_raised(self, another):
         another.ensure_connection()
         another.connection.close()
