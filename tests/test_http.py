@@ -550,6 +550,27 @@ class TestDataUploadMaxMemorySize:
         assert same(large(one), large(one))
         assert not same(large(one), large(other))
 
+    @pytest.mark.parametrize(("size", "by_meaning"), [(100, True), (101, False)])
+    def test_largest_body_that_is_allowed_counts_by_its_meaning(self, size, by_meaning):
+        member = '"a": "%s"' % ("x" * (size - len('{"a": "", "b": 1}')))
+        one, other = "{" + member + ', "b": 1}', '{"b": 1, ' + member + "}"
+        assert len(one) == len(other) == size
+
+        assert same(request(one.encode()), request(other.encode())) == by_meaning
+
+    def test_multipart_of_another_method_is_left_at_its_beginning(self):
+        taken = multipart({"a": "1"}, method="PATCH")
+
+        fingerprint_of(taken)
+
+        assert taken.read() == encode_multipart("boundary", {"a": "1"})
+        taken.close()
+
+    def test_form_counts_to_its_end(self):
+        one, other = (request(b"a=" + b"x" * 98 + last, content_type=FORM) for last in (b"1", b"2"))
+
+        assert not same(one, other)
+
     def test_no_limit(self, settings):
         settings.DATA_UPLOAD_MAX_MEMORY_SIZE = None
         one, other = ('["a", "%s"]' % ("x" * 200), '["a","%s"]' % ("x" * 200))
