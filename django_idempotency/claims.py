@@ -22,7 +22,9 @@ from django_idempotency import wire
 from django_idempotency.models import IdempotencyKey
 from django_idempotency.values import Operation, Record, StoredResponse
 
-Claimer = Callable[[BaseDatabaseWrapper, Operation, datetime], bool]
+# What a claim inserts: a value for each of _COLUMNS, the digest first.
+Row = Sequence[Any]
+Claimer = Callable[[BaseDatabaseWrapper, Row], bool]
 
 # Lock wait timed out; NOWAIT (MySQL 8).
 _MYSQL_LOCKED: Final = frozenset({1205, 3572})
@@ -35,13 +37,13 @@ _PG_ROLLED_BACK: Final = frozenset({"40001", "40P01"})
 _SQLITE_BUSY_SNAPSHOT: Final = 517
 
 _TABLE: Final = IdempotencyKey._meta.db_table
-_COLUMNS: Final = "id, namespace, scope, {key}, fingerprint, method, path, created, expires, headers"
-_PLACEHOLDERS: Final = ", ".join(["%s"] * 10)
+_COLUMNS: Final = "id, namespace, scope, {key}, fingerprint, method, path, created, expires"
+_PLACEHOLDERS: Final = ", ".join(["%s"] * 9)
 _QUOTED_COLUMNS: Final = _COLUMNS.format(key='"key"')
 
 _CLAIM_ON_POSTGRESQL: Final = (
-    f'INSERT INTO "{_TABLE}" ({_QUOTED_COLUMNS}) SELECT {_PLACEHOLDERS} WHERE pg_try_advisory_xact_lock(%s) '
-    "ON CONFLICT DO NOTHING"
+    f"INSERT INTO \"{_TABLE}\" ({_QUOTED_COLUMNS}, headers) SELECT {_PLACEHOLDERS}, '[]' "
+    "WHERE pg_try_advisory_xact_lock(%s) ON CONFLICT DO NOTHING"
 )
 # Note [Completed and committed in one message]
 # PostgreSQL takes several statements in one message, and goes on to the next only if none has failed. So the COMMIT,
@@ -49,15 +51,30 @@ _CLAIM_ON_POSTGRESQL: Final = (
 # hence this is an INSERT, which finds the row that the claim has inserted, and writes it anew if the handler has
 # deleted it. Nor does it meet, as an UPDATE would, a row that a purge has deleted since the snapshot (repeatable read).
 _COMPLETION_ON_POSTGRESQL: Final = (
-    f'INSERT INTO "{_TABLE}" ({_QUOTED_COLUMNS}, status, body, completed) VALUES ({_PLACEHOLDERS}, %s, %s, %s) '
-    "ON CONFLICT (id) DO UPDATE SET headers = excluded.headers, status = excluded.status, body = excluded.body, "
-    "completed = excluded.completed"
+    f'INSERT INTO "{_TABLE}" ({_QUOTED_COLUMNS}, headers, status, body, completed) '
+    f"VALUES ({_PLACEHOLDERS}, %s, %s, %s, %s) ON CONFLICT (id) DO UPDATE SET headers = excluded.headers, "
+    "status = excluded.status, body = excluded.body, completed = excluded.completed"
 )
 
 
-def claim(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
-    """Insert *operation*'s row, and tell whether this caller did it."""
-    return claimer(connection)(connection, operation, now)
+def row_of(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> Row:
+    """Return what a claim of *operation* inserts, in the engine's terms."""
+    return [
+        operation.digest.hex,
+        operation.namespace,
+        operation.scope,
+        operation.key,
+        operation.fingerprint.sign(),
+        operation.method,
+        operation.path,
+        _moment(connection, now),
+        _moment(connection, now + operation.ttl),
+    ]
+
+
+def claim(connection: BaseDatabaseWrapper, row: Row) -> bool:
+    """Insert an operation's *row*, and tell whether this caller did it."""
+    return claimer(connection)(connection, row)
 
 
 def claimer(connection: BaseDatabaseWrapper) -> Claimer:
@@ -68,61 +85,54 @@ def claimer(connection: BaseDatabaseWrapper) -> Claimer:
     return CLAIMERS.get(engine, claim_on_any)
 
 
-def claim_on_postgresql(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
+def claim_on_postgresql(connection: BaseDatabaseWrapper, row: Row) -> bool:
     """Insert unless another transaction holds the operation's advisory lock, or has committed its row.
 
     The lock ends with the transaction, so that a pooler in transaction mode cannot strand it. Its 64 bits are
     the digest's last: two keys that share them are told to come again, and never mixed up.
     """
-    values = [*_row(connection, operation, now), _lock(operation)]
-    return wire.execute(connection, _CLAIM_ON_POSTGRESQL, values) == 1
+    return wire.execute(connection, _CLAIM_ON_POSTGRESQL, [*row, _lock(row[0])]) == 1
 
 
-def claim_on_mariadb(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
+def claim_on_mariadb(connection: BaseDatabaseWrapper, row: Row) -> bool:
     """Insert without waiting for a row that another transaction has inserted and not committed."""
-    statement = (
-        f"SET STATEMENT innodb_lock_wait_timeout=0 FOR INSERT IGNORE {_into(connection)} VALUES ({_PLACEHOLDERS})"
-    )
+    statement = f"SET STATEMENT innodb_lock_wait_timeout=0 FOR INSERT IGNORE {_into(connection)}"
     try:
-        return _written(connection, statement, _row(connection, operation, now)) == 1
+        return _written(connection, statement, row) == 1
     except OperationalError as error:
         if _code(error) in _MYSQL_LOCKED:
             return False
         raise
 
 
-def claim_on_mysql(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
+def claim_on_mysql(connection: BaseDatabaseWrapper, row: Row) -> bool:
     """Look for the row without waiting, then insert.
 
     MySQL has no timeout for one statement. Between the two statements another claim can slip in; this one then
     waits for it, and gets its answer.
     """
-    row = _row(connection, operation, now)
     try:
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT 1 FROM {_table(connection)} WHERE id = %s FOR UPDATE NOWAIT", row[:1])
             if cursor.fetchone():
                 return False
-        return _written(connection, f"INSERT IGNORE {_into(connection)} VALUES ({_PLACEHOLDERS})", row) == 1
+        return _written(connection, f"INSERT IGNORE {_into(connection)}", row) == 1
     except OperationalError as error:
         if _code(error) in _MYSQL_LOCKED:
             return False
         raise
 
 
-def claim_on_sqlite(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
+def claim_on_sqlite(connection: BaseDatabaseWrapper, row: Row) -> bool:
     """Insert; SQLite has one writer at a time, so that a duplicate waits for it (`timeout` in OPTIONS)."""
-    statement = f"INSERT {_into(connection)} VALUES ({_PLACEHOLDERS}) ON CONFLICT DO NOTHING"
-    return _written(connection, statement, _row(connection, operation, now)) == 1
+    return _written(connection, f"INSERT {_into(connection)} ON CONFLICT DO NOTHING", row) == 1
 
 
-def claim_on_any(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> bool:
+def claim_on_any(connection: BaseDatabaseWrapper, row: Row) -> bool:
     """Insert in a savepoint; a duplicate waits for the first to commit, as the primary key makes it."""
     try:
         with transaction.atomic(using=connection.alias):
-            _written(
-                connection, f"INSERT {_into(connection)} VALUES ({_PLACEHOLDERS})", _row(connection, operation, now)
-            )
+            _written(connection, f"INSERT {_into(connection)}", row)
     except IntegrityError:
         return False
     return True
@@ -143,7 +153,7 @@ def hold(connection: BaseDatabaseWrapper, operation: Operation) -> None:
     Another claim has that for a moment only.
     """
     if connection.vendor == "postgresql":
-        wire.execute(connection, "SELECT pg_advisory_xact_lock(%s)", [_lock(operation)])
+        wire.execute(connection, "SELECT pg_advisory_xact_lock(%s)", [_lock(operation.digest.hex)])
 
 
 def look_up(
@@ -153,12 +163,11 @@ def look_up(
 
     What expired by *now* is refused; what expired by *forgotten* may run again.
     """
-    adapt = connection.ops.adapt_datetimefield_value
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT namespace, scope, {connection.ops.quote_name('key')}, fingerprint, status, headers, body, "
             f"completed IS NOT NULL, expires <= %s, expires <= %s FROM {_table(connection)} WHERE id = %s",
-            [adapt(now), adapt(forgotten), _id(connection, operation)],
+            [_moment(connection, now), _moment(connection, forgotten), operation.digest.hex],
         )
         row = cursor.fetchone()
     if row is None:
@@ -181,24 +190,23 @@ def look_up(
 
 
 def complete(
-    connection: BaseDatabaseWrapper, operation: Operation, response: StoredResponse, now: datetime, *, commit: bool
+    connection: BaseDatabaseWrapper, row: Row, response: StoredResponse, now: datetime, *, commit: bool
 ) -> bool:
-    """Write *response* to the operation's row, and tell whether it is there: the row may be gone.
+    """Write *response* to the operation's *row*, and tell whether it is there: the row may be gone.
 
     With *commit*, the caller owns the transaction, and commits next: where it saves a message, that is done here.
     Where the answer is no, or an error is raised, nothing was committed, unless the session was lost meanwhile.
     """
-    adapt = connection.ops.adapt_datetimefield_value
     headers = json.dumps(list(response.headers))
+    completed = _moment(connection, now)
     if connection.vendor == "postgresql":
-        row = [*_row(connection, operation, now, headers), response.status, response.body, adapt(now)]
-        return wire.execute(connection, _COMPLETION_ON_POSTGRESQL, row, commit=commit) == 1
+        values = [*row, headers, response.status, response.body, completed]
+        return wire.execute(connection, _COMPLETION_ON_POSTGRESQL, values, commit=commit) == 1
     body = response.body
     if body is not None:
         body = connection.Database.Binary(body)  # type: ignore[attr-defined]  # every backend has it
-    statement = f"UPDATE {_table(connection)} SET status = %s, headers = %s, body = %s, completed = %s WHERE id = %s"
-    values = [response.status, headers, body, adapt(now), _id(connection, operation)]
-    return _written(connection, statement, values) == 1
+    statement = f"UPDATE {_table(connection)} SET headers = %s, status = %s, body = %s, completed = %s WHERE id = %s"
+    return _written(connection, statement, [headers, response.status, body, completed, row[0]]) == 1
 
 
 def tables_without_transactions(connection: BaseDatabaseWrapper) -> list[str]:
@@ -242,12 +250,14 @@ def _code(error: DatabaseError) -> int | str | None:
     return error.args[0] if error.args and isinstance(error.args[0], int) else None
 
 
-def _lock(operation: Operation) -> int:
-    return int.from_bytes(operation.digest.bytes[8:], "big", signed=True)
+def _lock(digest: str) -> int:
+    return int.from_bytes(bytes.fromhex(digest)[8:], "big", signed=True)
 
 
-def _id(connection: BaseDatabaseWrapper, operation: Operation) -> Any:
-    return operation.digest if connection.features.has_native_uuid_field else operation.digest.hex
+def _moment(connection: BaseDatabaseWrapper, moment: datetime) -> Any:
+    """Return *moment* as the engine takes it; for PostgreSQL it is spelled here, once, not for each statement."""
+    value = connection.ops.adapt_datetimefield_value(moment)
+    return str(value) if connection.vendor == "postgresql" else value
 
 
 def _table(connection: BaseDatabaseWrapper) -> str:
@@ -255,19 +265,5 @@ def _table(connection: BaseDatabaseWrapper) -> str:
 
 
 def _into(connection: BaseDatabaseWrapper) -> str:
-    return f"INTO {_table(connection)} ({_COLUMNS.format(key=connection.ops.quote_name('key'))})"
-
-
-def _row(connection: BaseDatabaseWrapper, operation: Operation, now: datetime, headers: str = "[]") -> list[Any]:
-    return [
-        _id(connection, operation),
-        operation.namespace,
-        operation.scope,
-        operation.key,
-        operation.fingerprint.sign(),
-        operation.method,
-        operation.path,
-        connection.ops.adapt_datetimefield_value(now),
-        connection.ops.adapt_datetimefield_value(now + operation.ttl),
-        headers,
-    ]
+    columns = _COLUMNS.format(key=connection.ops.quote_name("key"))
+    return f"INTO {_table(connection)} ({columns}, headers) VALUES ({_PLACEHOLDERS}, '[]')"

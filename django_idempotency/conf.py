@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
+from django.utils.functional import cached_property
 from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
@@ -58,80 +59,79 @@ class Settings:
     """
 
     def __init__(self) -> None:
-        self._values: dict[str, Any] = {}
         setting_changed.connect(self._forget)
 
-    @property
+    @cached_property
     def ttl(self) -> timedelta:
         """How long a key is remembered: a timedelta, or seconds."""
         return as_timedelta(self._get("IDEMPOTENCY_TTL", timedelta(hours=24)))
 
-    @property
+    @cached_property
     def tombstone_ttl(self) -> timedelta:
         """How much longer than its response a key is remembered: a timedelta, or seconds; 0 for no longer."""
         return as_timedelta(self._get("IDEMPOTENCY_TOMBSTONE_TTL", timedelta(0)))
 
-    @property
+    @cached_property
     def purge_overdue(self) -> timedelta:
         """How late the purge may be before a system check warns: a timedelta, or seconds."""
         return as_timedelta(self._get("IDEMPOTENCY_PURGE_OVERDUE", timedelta(days=2)))
 
-    @property
+    @cached_property
     def required(self) -> bool:
         """Whether a guarded endpoint refuses requests without a key."""
         return bool(self._get("IDEMPOTENCY_REQUIRED", False))
 
-    @property
+    @cached_property
     def wait(self) -> float:
         """How many seconds a concurrent request waits for the first one's answer; 0 refuses it at once."""
         return float(self._get("IDEMPOTENCY_WAIT", 0.0))
 
-    @property
+    @cached_property
     def lease(self) -> timedelta:
         """How long an operation of several steps waits for a worker that has died: a timedelta, or seconds."""
         return as_timedelta(self._get("IDEMPOTENCY_LEASE", timedelta(seconds=30)))
 
-    @property
+    @cached_property
     def methods(self) -> frozenset[str]:
         """The HTTP methods that are guarded."""
         return frozenset(self._get("IDEMPOTENCY_METHODS", ("POST", "PATCH")))
 
-    @property
+    @cached_property
     def scope(self) -> Callable[[HttpRequest], str] | None:
         """Whose keys they are: a callable on the request, or a dotted path to one; None for the user."""
         return cast("Callable[[HttpRequest], str] | None", self._get_callable("IDEMPOTENCY_SCOPE"))
 
-    @property
+    @cached_property
     def key_validator(self) -> Callable[[str], object] | None:
         """What else a key must be: a callable that raises ValueError, ValidationError or KeyInvalid."""
         return self._get_callable("IDEMPOTENCY_KEY_VALIDATOR")
 
-    @property
+    @cached_property
     def stored_statuses(self) -> Collection[int]:
         """The response statuses that are stored with their effects; all others roll back."""
         return cast("Collection[int]", self._get("IDEMPOTENCY_STORED_STATUSES", DEFAULT_STORED_STATUSES))
 
-    @property
+    @cached_property
     def stored_headers(self) -> frozenset[str]:
         """The names, in lower case, of the response headers that are stored."""
         return lowered_headers(self._get("IDEMPOTENCY_STORED_HEADERS", ()))
 
-    @property
+    @cached_property
     def max_response_bytes(self) -> int:
         """The largest body, in bytes, that is stored."""
         return int(self._get("IDEMPOTENCY_MAX_RESPONSE_BYTES", 2**20))
 
-    @property
+    @cached_property
     def reused_status(self) -> int:
         """The HTTP status of "same key, other parameters": 409 or 422."""
         return int(self._get("IDEMPOTENCY_REUSED_STATUS", 409))
 
-    @property
+    @cached_property
     def retry_after(self) -> int:
         """The seconds in Retry-After while the first request is in progress."""
         return int(self._get("IDEMPOTENCY_RETRY_AFTER", 1))
 
-    @property
+    @cached_property
     def documentation_url(self) -> str:
         """Where the error codes are explained; problem types are this address and the code as its fragment."""
         return str(
@@ -141,14 +141,11 @@ class Settings:
         )
 
     def _get(self, name: str, default: Any) -> Any:
-        try:
-            value = self._values[name]
-        except KeyError:
-            value = self._values[name] = getattr(django_settings, name, None)
+        value = getattr(django_settings, name, None)
         return default if value is None else value
 
     def _forget(self, *, setting: str, **kwargs: Any) -> None:  # noqa: ARG002 - as signals are received
-        self._values.pop(setting, None)
+        vars(self).pop(setting.removeprefix("IDEMPOTENCY_").lower(), None)
 
     def _get_callable(self, name: str) -> Callable[..., Any] | None:
         value = self._get(name, None)

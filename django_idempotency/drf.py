@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar, cast
@@ -108,8 +108,10 @@ class IdempotencyMixin:
         """Refuse a malformed key; let DRF do its checks; then guard the handler that dispatch() is about to call."""
         policy = self._idempotency_policy
         guards = policy.guards(request.method)
-        with _refusals():
+        try:
             key = self.get_idempotency_key(request) if guards else None
+        except IdempotencyError as error:
+            raise _refusal(error) from error
         super().initial(request, *args, **kwargs)  # type: ignore[misc]  # the view's, next in line
         name = (request.method or "").lower()
         handler = getattr(self, name, None)
@@ -118,8 +120,7 @@ class IdempotencyMixin:
             return
         if key is None:
             if policy.steps or self.is_idempotency_required(request):
-                with _refusals():
-                    raise KeyMissing
+                raise _refusal(KeyMissing())
             return
 
         def guarded(request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -143,8 +144,10 @@ def respond(request: Request, policy: Policy, handler: Handler) -> HttpResponseB
     is_guarded = http.is_guarded(request._request)
     if is_guarded or not policy.guards(request.method):
         return call_unguarded(handler, policy=policy, within_operation=is_guarded)
-    with _refusals():
+    try:
         key = http.key_for(request._request, policy)
+    except IdempotencyError as error:
+        raise _refusal(error) from error
     if key is None:
         return handler()
     return _respond_once(
@@ -211,7 +214,7 @@ def _respond_once(
             raise Abort(finalize(abort.answer)) from abort
 
     operation = http.operation_for(request._request, key=key, scope=scope, fingerprint=fingerprint, ttl=ttl)
-    with _refusals():
+    try:
         outcome = call_once(
             operation,
             finalized,
@@ -220,6 +223,8 @@ def _respond_once(
             wait=wait,
             request=request._request,
         )
+    except IdempotencyError as error:
+        raise _refusal(error) from error
     if outcome.replayed:
         for name, value in headers.items():
             outcome.value.headers.setdefault(name, value)
@@ -243,10 +248,6 @@ def _fingerprint_of(request: Request, ignored_fields: Collection[str]) -> Finger
     return http.fingerprint_of(request._request, ignored_fields=ignored_fields, parsed=parsed)
 
 
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except IdempotencyError as error:
-        http.report_refusal(error)
-        raise IdempotencyAPIException(error) from error
+def _refusal(error: IdempotencyError) -> IdempotencyAPIException:
+    http.report_refusal(error)
+    return IdempotencyAPIException(error)

@@ -140,16 +140,22 @@ def fingerprint_of(
         kind, body = b"form", _canonical_form(request, ignored_fields)
     else:
         kind, body = _canonical_body(request, media_type, ignored_fields)
-    # Bytes that are no UTF-8 come through, percent-encoded or not.
-    query = parse_qsl(request.META.get("QUERY_STRING", ""), keep_blank_values=True, errors="surrogateescape")
     return Fingerprint.of(
         (request.method or "").encode(),
         request.path.encode(),
-        canonical_fields((name, value.encode(errors="surrogateescape")) for name, value in query),
+        _canonical_query(request.META.get("QUERY_STRING", "")),
         media_type.encode(),
         kind,
         body,
     )
+
+
+def _canonical_query(query: str) -> bytes:
+    if not query:
+        return b""
+    # Bytes that are no UTF-8 come through, percent-encoded or not.
+    fields = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+    return canonical_fields((name, value.encode(errors="surrogateescape")) for name, value in fields)
 
 
 def _canonical_body(request: HttpRequest, media_type: str, ignored_fields: Collection[str]) -> tuple[bytes, bytes]:

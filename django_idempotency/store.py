@@ -31,6 +31,7 @@ class Claim:
     operation: Operation
     using: str
     won: bool
+    row: claims.Row = ()
     renewed: bool = False
     record: Record | None = None
     started: float = field(default_factory=time.perf_counter)
@@ -63,12 +64,12 @@ def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim
     """
     alias = using or database()
     connection = transaction.get_connection(alias)
-    owns_transaction = not in_transaction(using=alias)
+    owns_transaction = not _in_transaction(connection)
     renewing = False
     claim = Claim(operation=operation, using=alias, won=False)
     for _ in range(_CLAIM_ATTEMPTS):
         try:
-            with _sole_user(alias), transaction.atomic(using=alias):
+            with _sole_user(connection), transaction.atomic(using=alias):
                 claim = _claim(operation, connection, renewing=renewing)
                 if claim.won:
                     connection.rollback_exc = None  # Django keeps that of an earlier transaction.
@@ -92,8 +93,8 @@ def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim
 
 # See Note [Coroutines that share a connection].
 @contextmanager
-def _sole_user(alias: str) -> Iterator[None]:
-    users: list[object] = transaction.get_connection(alias).__dict__.setdefault("_idempotency_users", [])
+def _sole_user(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    users: list[object] = connection.__dict__.setdefault("_idempotency_users", [])
     names = callers()
     if users and users[-1] is not None and users[-1] not in names:
         raise UsageError(
@@ -115,7 +116,10 @@ def is_rerunnable(error: OperationalError, *, using: str | None = None) -> bool:
 
 def in_transaction(*, using: str | None = None) -> bool:
     """Tell whether a transaction of the caller's is open on the keys' database."""
-    connection = transaction.get_connection(using or database())
+    return _in_transaction(transaction.get_connection(using or database()))
+
+
+def _in_transaction(connection: BaseDatabaseWrapper) -> bool:
     return bool(connection.in_atomic_block or not connection.get_autocommit())
 
 
@@ -140,14 +144,15 @@ def _claim(operation: Operation, connection: BaseDatabaseWrapper, *, renewing: b
     forgotten = now - settings.tombstone_ttl
     locks = connection.features.has_select_for_update
     expired = renewing and locks and _lock_expired(operation, connection, forgotten)
-    won = claims.claim(connection, operation, now)
+    row = claims.row_of(connection, operation, now)
+    won = claims.claim(connection, row)
     renewed = False
     # SQLite has no row locks: the claim, lost or won, has locked the database, and must be the first statement.
     if not won and (expired or (renewing and not locks and _lock_expired(operation, connection, forgotten))):
         _renew(operation, connection, now)
         won = renewed = True
     record = None if won else _look_up(operation, connection, now)
-    return Claim(operation=operation, using=connection.alias, won=won, renewed=renewed, record=record)
+    return Claim(operation=operation, using=connection.alias, won=won, row=row, renewed=renewed, record=record)
 
 
 def _settle(claim: Claim, connection: BaseDatabaseWrapper, *, commit: bool) -> None:
@@ -155,13 +160,13 @@ def _settle(claim: Claim, connection: BaseDatabaseWrapper, *, commit: bool) -> N
         _require_no_success(claim.response, connection)
         transaction.set_rollback(True, using=claim.using)
         return
-    if not claims.complete(connection, claim.operation, claim.response, timezone.now(), commit=commit):
+    if not claims.complete(connection, claim.row, claim.response, timezone.now(), commit=commit):
         raise UsageError(
             "The handler deleted its own idempotency key, so that its effects could not be remembered. "
             "Delete only expired keys."
         )
     seconds = time.perf_counter() - claim.started
-    transaction.on_commit(lambda: _report(claim, seconds), using=claim.using, robust=True)
+    connection.on_commit(lambda: _report(claim, seconds), robust=True)
 
 
 # Django marks the transaction when a statement fails, and forgets nothing when the error is caught. Whether it was an

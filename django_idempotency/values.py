@@ -134,15 +134,16 @@ def _digest(namespace: str, scope: str, key: str) -> uuid.UUID:
 
 
 def _hash(*parts: str) -> bytes:
-    encoded = [part.encode() for part in parts]
-    return hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in encoded)).digest()
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(4, "big") + encoded)
+    return digest.digest()
 
 
 def _uuid(content: bytes) -> uuid.UUID:
-    octets = bytearray(content)
-    octets[6] = octets[6] & 0x0F | 0x80
-    octets[8] = octets[8] & 0x1F | 0xA0
-    return uuid.UUID(bytes=bytes(octets))
+    # The version in the seventh octet, the variant in the ninth.
+    return uuid.UUID(int=int.from_bytes(content, "big") & ~(0xF0 << 72 | 0xE0 << 56) | 0x80 << 72 | 0xA0 << 56)
 
 
 def _validate(name: str, value: str, max_length: int) -> None:

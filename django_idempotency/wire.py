@@ -17,14 +17,20 @@ the ordinary way is taken, in which Django begins and commits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from django.db import DataError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+with suppress(ImportError):  # It is one engine's.
+    from psycopg import errors, generators, pq
 
-def execute(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Any], *, commit: bool = False) -> int:
+Value = str | bytes | int | None
+
+
+def execute(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Value], *, commit: bool = False) -> int:
     """Execute *statement* in the transaction that Django has opened, and return how many rows it has written.
 
     With *commit*, it is the transaction's last, and Django commits next; unless that would be hidden from somebody,
@@ -59,9 +65,7 @@ def _is_plain(cursors: type | None) -> bool:
     return psycopg_any.is_psycopg3 and cursors is base.Cursor
 
 
-def _send(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Any], *, commit: bool) -> int:
-    from psycopg import errors, generators, pq  # noqa: PLC0415 - one engine's
-
+def _send(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Value], *, commit: bool) -> int:
     connection.validate_no_broken_transaction()
     raw = connection.connection
     with connection.wrap_database_errors, raw.lock:
@@ -86,15 +90,12 @@ def _begin(isolation_level: Any) -> bytes:
     return b"BEGIN ISOLATION LEVEL %s; " % isolation_level.name.replace("_", " ").encode()
 
 
-def _literal(value: object, escape: Callable[[bytes], bytes]) -> bytes:
+def _literal(value: Value, escape: Callable[[bytes], bytes]) -> bytes:
     """Spell *value* as a constant; where it stands tells the server its type."""
-    if value is None:
-        return b"NULL"
-    if isinstance(value, int):
-        return b"%d" % value
+    if isinstance(value, str):
+        if "\0" in value:
+            raise DataError("PostgreSQL's text cannot hold the character NUL (0x00). Take it out.")
+        return escape(value.encode())
     if isinstance(value, bytes):
         return b"E'\\\\x%s'" % value.hex().encode()
-    text = str(value)
-    if "\0" in text:
-        raise DataError("PostgreSQL's text cannot hold the character NUL (0x00). Take it out.")
-    return escape(text.encode())
+    return b"NULL" if value is None else b"%d" % value

@@ -42,7 +42,7 @@ def claimer(request, engine, monkeypatch):
 
 
 def claim(number=1, **options):
-    return claims.claim(connection, operation(str(number), **options), timezone.now())
+    return claims.claim(connection, claims.row_of(connection, operation(str(number), **options), timezone.now()))
 
 
 def look_up(op, *, now=None, forgotten=None):
@@ -51,7 +51,9 @@ def look_up(op, *, now=None, forgotten=None):
 
 
 def complete(response, *, number=1, commit=False):
-    return claims.complete(connection, operation(str(number)), response, timezone.now(), commit=commit)
+    now = timezone.now()
+    row = claims.row_of(connection, operation(str(number)), now)
+    return claims.complete(connection, row, response, now, commit=commit)
 
 
 class TestClaimer:
