@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final
 
 from django.http.response import HttpResponseBase
 from django.utils.functional import cached_property
@@ -73,7 +73,7 @@ class IdempotencyMixin:
     @cached_property
     def _idempotency_policy(self) -> Policy:
         # Only as_view(…) gives one view attributes of its own.
-        has_own = any(name.startswith("idempotency_") for name in vars(self))
+        has_own = not _ATTRIBUTES.isdisjoint(vars(self))
         return policy_of(self) if has_own else self._idempotency_class_policy
 
     def get_idempotency_key(self, request: Request) -> str | None:
@@ -137,6 +137,9 @@ class IdempotencyMixin:
             )
 
         setattr(self, name, guarded)
+
+
+_ATTRIBUTES: Final = frozenset(name for name in vars(IdempotencyMixin) if name.startswith("idempotency_"))
 
 
 def respond(request: Request, policy: Policy, handler: Handler) -> HttpResponseBase:
@@ -203,7 +206,8 @@ def _respond_once(
 
     def finalize(response: Any) -> HttpResponseBase:
         try:
-            return cast(HttpResponseBase, view.finalize_response(request, response, *view.args, **view.kwargs))
+            answer: HttpResponseBase = view.finalize_response(request, response, *view.args, **view.kwargs)
+            return answer
         finally:
             view.headers = dict(headers)  # It takes some out, and may be called again.
 

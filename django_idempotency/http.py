@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import timedelta
+from functools import lru_cache
 from io import BufferedIOBase
 from itertools import chain
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from django.conf import settings as django_settings
@@ -57,10 +58,16 @@ def operation_for(
         fingerprint=fingerprint,
         ttl=as_timedelta(ttl),
         method=request.method or "",
-        path=escape_uri_path(request.path),  # ASCII, which every database can hold.
+        path=_ascii_path(request.path),
     )
     request.idempotency_operation = operation  # type: ignore[attr-defined]  # ours
     return operation
+
+
+@lru_cache(maxsize=256)
+def _ascii_path(path: str) -> str:
+    """Return *path* as every database can hold it."""
+    return escape_uri_path(path)
 
 
 def is_guarded(request: HttpRequest) -> bool:
@@ -175,7 +182,7 @@ def _canonical_body(request: HttpRequest, media_type: str, ignored_fields: Colle
 
 def _read_within_limit(body: BufferedIOBase) -> bytes | None:
     """Return the content of *body*, or None if it is larger than what Django reads into memory."""
-    limit = cast("int | None", django_settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+    limit: int | None = django_settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     content = body.read() if limit is None else body.read(limit + 1)
     body.seek(0)
     return content if limit is None or len(content) <= limit else None

@@ -19,13 +19,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import DataError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 with suppress(ImportError):  # It is one engine's.
     from psycopg import errors, generators, pq
+
+if TYPE_CHECKING:
+    import psycopg
 
 Value = str | bytes | int | None
 
@@ -52,8 +55,6 @@ def is_direct(connection: BaseDatabaseWrapper) -> bool:
         and not connection.queries_logged
         and not connection.execute_wrappers
         and "cursor" not in vars(connection)
-        and raw.read_only is None
-        and raw.deferrable is None
     )
 
 
@@ -73,7 +74,7 @@ def _send(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Valu
         message = statement.encode() % tuple([_literal(value, escape) for value in values])
         begin = raw.pgconn.transaction_status == pq.TransactionStatus.IDLE
         if begin:
-            message = _begin(raw.isolation_level) + message
+            message = _begin(raw) + message
         if commit:
             message += b"; COMMIT"
         raw.pgconn.send_query(message)
@@ -84,10 +85,16 @@ def _send(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Valu
         return results[begin].command_tuples or 0
 
 
-def _begin(isolation_level: Any) -> bytes:
-    if isolation_level is None:
-        return b"BEGIN; "
-    return b"BEGIN ISOLATION LEVEL %s; " % isolation_level.name.replace("_", " ").encode()
+def _begin(raw: psycopg.Connection[Any]) -> bytes:
+    """Spell the BEGIN of a transaction of the kind that *raw* is set to."""
+    kind = ""
+    if raw.isolation_level is not None:
+        kind += f" ISOLATION LEVEL {raw.isolation_level.name.replace('_', ' ')}"
+    if raw.read_only is not None:
+        kind += " READ ONLY" if raw.read_only else " READ WRITE"
+    if raw.deferrable is not None:
+        kind += " DEFERRABLE" if raw.deferrable else " NOT DEFERRABLE"
+    return b"BEGIN%s; " % kind.encode()
 
 
 def _literal(value: Value, escape: Callable[[bytes], bytes]) -> bytes:
