@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 from django.db import DataError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_idempotency import prepared
+
 with suppress(ImportError):  # It is one engine's.
     from psycopg import errors, generators, pq
 
@@ -71,18 +73,25 @@ def _send(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Valu
     raw = connection.connection
     with connection.wrap_database_errors, raw.lock:
         escape = pq.Escaping(raw.pgconn).escape_literal
-        message = statement.encode() % tuple([_literal(value, escape) for value in values])
-        begin = raw.pgconn.transaction_status == pq.TransactionStatus.IDLE
-        if begin:
-            message = _begin(raw) + message
+        call = prepared.call(raw, statement, [_literal(value, escape) for value in values])
+        message = [call.before] if call.before else []
+        if raw.pgconn.transaction_status == pq.TransactionStatus.IDLE:
+            message.append(_begin(raw))
+        written = len(message)
+        message.append(call.text)
         if commit:
-            message += b"; COMMIT"
-        raw.pgconn.send_query(message)
+            message.append(b"COMMIT")
+        raw.pgconn.send_query(b"; ".join(message))
         results = raw.wait(generators.execute(raw.pgconn))
         for result in results:
             if result.status == pq.ExecStatus.FATAL_ERROR:
-                raise errors.error_from_result(result)
-        return results[begin].command_tuples or 0
+                error = errors.error_from_result(result)
+                if isinstance(error, errors.InvalidSqlStatementName):
+                    prepared.forget(raw)
+                raise error
+        if call.before:
+            prepared.keep(raw, statement, call.name)
+        return results[written].command_tuples or 0
 
 
 def _begin(raw: psycopg.Connection[Any]) -> bytes:
@@ -94,7 +103,7 @@ def _begin(raw: psycopg.Connection[Any]) -> bytes:
         kind += " READ ONLY" if raw.read_only else " READ WRITE"
     if raw.deferrable is not None:
         kind += " DEFERRABLE" if raw.deferrable else " NOT DEFERRABLE"
-    return b"BEGIN%s; " % kind.encode()
+    return b"BEGIN%s" % kind.encode()
 
 
 def _literal(value: Value, escape: Callable[[bytes], bytes]) -> bytes:

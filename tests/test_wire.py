@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import psycopg
 import pytest
-from django.db import DataError, IntegrityError, OperationalError, connections
+from django.db import DataError, IntegrityError, OperationalError, ProgrammingError, connections
 from django.db.transaction import TransactionManagementError, atomic, on_commit, set_rollback
 from django.http import HttpResponse
 from django.test.utils import CaptureQueriesContext
@@ -230,3 +230,142 @@ class TestIsDirect:
             assert not wire.is_direct(connection)
 
         assert labels() == ["a"]
+
+
+class TestPrepared:
+    @pytest.fixture(autouse=True)
+    def _prepares(self):
+        with connecting_with(prepare_threshold=2):
+            yield
+
+    @staticmethod
+    def execute(label, *, commit=False):
+        return wire.execute(connection, INSERT, [label], commit=commit)
+
+    @staticmethod
+    def names():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT name FROM pg_prepared_statements WHERE name LIKE 'idempotency%'")
+            return [name for (name,) in cursor.fetchall()]
+
+    def test_nothing_is_prepared_unless_the_project_says_so(self):
+        with connecting_with(prepare_threshold=None), messages() as sent:
+            for _ in range(10):
+                with atomic():
+                    self.execute("a")
+            assert self.names() == []
+
+        assert not any("PREPARE" in message for message in sent)
+
+    def test_statement_is_prepared_after_so_many_executions_and_once(self):
+        with messages() as sent:
+            for label in "abcde":
+                with atomic():
+                    assert self.execute(label, commit=True) == 1
+
+        kinds = [re.sub(" idempotency_.*?(?=; |$)| INTO.*?(?=; |$)", "", message) for message in sent]
+        assert kinds == [
+            "BEGIN; INSERT; COMMIT",
+            "BEGIN; INSERT; COMMIT",
+            "PREPARE; BEGIN; EXECUTE; COMMIT",
+            "BEGIN; EXECUTE; COMMIT",
+            "BEGIN; EXECUTE; COMMIT",
+        ]
+        assert labels() == list("abcde")
+        assert len(self.names()) == 1
+
+    def test_statement_is_prepared_in_the_callers_transaction_too(self):
+        with atomic():
+            effect("first")
+            for label in "abcd":
+                assert self.execute(label) == 1
+            set_rollback(True)
+        with atomic():
+            assert self.execute("e") == 1
+
+        assert labels() == ["e"]
+        assert len(self.names()) == 1
+
+    def test_each_statement_has_its_own(self):
+        for label in "abcd":
+            with atomic():
+                self.execute(label)
+                wire.execute(connection, "DELETE FROM app_effect WHERE label = %s", [label])
+
+        assert labels() == []
+        assert len(self.names()) == 2
+
+    @pytest.mark.parametrize("label", ["it's \\ 100 % $1 %s", ""])
+    def test_values_arrive_as_they_are(self, label):
+        for _ in range(4):
+            with atomic():
+                self.execute(label)
+
+        assert labels() == [label] * 4
+
+    def test_what_failed_while_it_was_prepared_is_prepared_anew(self):
+        for label in "ab":
+            with atomic():
+                self.execute(label)
+        with pytest.raises(IntegrityError), atomic():  # noqa: PT012
+            Deferred.objects.create(account_id=404)
+            self.execute("lost", commit=True)
+        for label in "cd":
+            with atomic():
+                self.execute(label)
+
+        assert labels() == list("abcd")
+        assert len(self.names()) == 2
+
+    def test_session_that_has_lost_them_fails_once(self):
+        for label in "abc":
+            with atomic():
+                self.execute(label)
+        connection.cursor().execute("DEALLOCATE ALL")
+
+        with pytest.raises(ProgrammingError, match="does not exist"), atomic():
+            self.execute("lost")
+        for label in "de":
+            with atomic():
+                self.execute(label)
+
+        assert labels() == list("abcde")
+        assert len(self.names()) == 1
+
+    def test_other_error_loses_nothing(self):
+        for label in "abc":
+            with atomic():
+                self.execute(label)
+        with pytest.raises(IntegrityError), atomic():  # noqa: PT012
+            Deferred.objects.create(account_id=404)
+            self.execute("lost", commit=True)
+        with atomic():
+            self.execute("d")
+
+        assert labels() == list("abcd")
+        assert len(self.names()) == 1
+
+    def test_new_session_prepares_for_itself(self):
+        for label in "abc":
+            with atomic():
+                self.execute(label)
+        connection.close()
+        for label in "def":
+            with atomic():
+                self.execute(label)
+
+        assert labels() == list("abcdef")
+        assert len(self.names()) == 1
+
+    def test_operation_runs_once(self):
+        def handler(request):
+            effect("a")
+            return HttpResponse(request.headers["Idempotency-Key"], status=201)
+
+        view = function(handler)
+        for _ in range(2):
+            answers = [send(view, key=f"k{number}") for number in range(5)]
+            assert [answer.content.decode() for answer in answers] == [f"k{number}" for number in range(5)]
+
+        assert labels() == ["a"] * 5
+        assert len(self.names()) == 2

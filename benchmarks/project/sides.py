@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Final
 
@@ -16,6 +17,7 @@ class Side:
     - *app*: what the project installs for it.
     - *middleware*: what each of its requests passes, and those of no other side.
     - *replays*: it knows idempotency keys.
+    - *prepares*: its connection has `prepare_threshold` set, which PostgreSQL alone knows.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Side:
     app: str = ""
     middleware: tuple[str, ...] = ()
     replays: bool = False
+    prepares: bool = False
 
     @property
     def path(self) -> str:
@@ -34,6 +37,10 @@ BARE: Final = Side(name="bare", view="benchmarks.project.views.BareView")
 ATOMIC: Final = Side(name="atomic", label="bare in atomic()", view="benchmarks.project.views.AtomicView")
 OURS: Final = Side(
     name="django-idempotency", view="benchmarks.project.views.OurView", app="django_idempotency", replays=True
+)
+PREPARE_THRESHOLD: Final = 5  # psycopg's own default
+OURS_PREPARED: Final = replace(
+    OURS, name="django-idempotency-prepared", label="django-idempotency, prepared", prepares=True
 )
 PEERS: Final = (
     Side(
@@ -60,5 +67,10 @@ PEERS: Final = (
 
 
 def sides() -> list[Side]:
-    """Return what is installed."""
-    return [side for side in (BARE, ATOMIC, OURS, *PEERS) if not side.app or find_spec(side.app)]
+    """Return what is installed, and the engine knows."""
+    is_postgresql = os.environ.get("BENCHMARK_URL", "").startswith("postgres")
+    return [
+        side
+        for side in (BARE, ATOMIC, OURS, OURS_PREPARED, *PEERS)
+        if (not side.app or find_spec(side.app)) and (is_postgresql or not side.prepares)
+    ]

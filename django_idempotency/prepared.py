@@ -1,0 +1,72 @@
+"""Statements that a PostgreSQL session has prepared: it parses and plans them no more.
+
+Note [Prepared where the project says so]
+Of what the server does for the claim and the completion, two fifths are parsing and planning. A session can be told to
+do that once, but not where a pooler in transaction mode hands it to somebody else meanwhile. So Django turns prepared
+statements off, and a project that has no such pooler turns them on with `prepare_threshold` in OPTIONS: psycopg's
+setting, after how many executions a session prepares a statement. (psycopg itself does not do it for the cursors that
+Django gives it by default, so that nothing else changes.)
+
+PREPARE goes in the message of the execution that it is for, and outlives its transaction. Whether it has worked is
+known when the answer is there; if it is not, or the session has lost its statements, the next one prepares anew, under
+a name that was never used.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    import psycopg
+
+_numbers: Final = count(1)
+
+
+@dataclass(slots=True)
+class _Session:
+    uses: Counter[str] = field(default_factory=Counter)
+    names: dict[str, bytes] = field(default_factory=dict)
+
+
+class Call(NamedTuple):
+    """One execution of a statement: what to send, and what before it, so that it has that *name* from then on."""
+
+    text: bytes
+    before: bytes = b""
+    name: bytes = b""
+
+
+def call(raw: psycopg.Connection[Any], statement: str, literals: Sequence[bytes]) -> Call:
+    """Spell *statement*, whose placeholders are `%s`, with *literals* in their place."""
+    if raw.prepare_threshold is None:
+        return Call(statement.encode() % tuple(literals))
+    session = _session(raw)
+    name = session.names.get(statement)
+    before = b""
+    if name is None:
+        session.uses[statement] += 1
+        if session.uses[statement] <= raw.prepare_threshold:
+            return Call(statement.encode() % tuple(literals))
+        name = b"idempotency_%d" % next(_numbers)
+        parameters = tuple([b"$%d" % number for number in range(1, len(literals) + 1)])
+        before = b"PREPARE %s AS %s" % (name, statement.encode() % parameters)
+    return Call(b"EXECUTE %s (%s)" % (name, b", ".join(literals)), before, name)
+
+
+def keep(raw: psycopg.Connection[Any], statement: str, name: bytes) -> None:
+    """Let the session go on with *statement* under the *name* that has worked."""
+    _session(raw).names[statement] = name
+
+
+def forget(raw: psycopg.Connection[Any]) -> None:
+    """Prepare everything anew: the session has lost it."""
+    _session(raw).names.clear()
+
+
+def _session(raw: psycopg.Connection[Any]) -> _Session:
+    session: _Session = vars(raw).setdefault("_idempotency_session", _Session())
+    return session
