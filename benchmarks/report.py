@@ -73,11 +73,11 @@ def table_lines(cells: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def spelled(figure: Any) -> str:
-    """Spell a figure, with what it varied between."""
-    if isinstance(figure, dict) and figure["min"] == figure["max"]:
+    """Spell a figure, with its quartiles."""
+    if isinstance(figure, dict) and figure["low"] == figure["high"]:
         return number(figure["median"])
     if isinstance(figure, dict):
-        return f"{number(figure['median'])} ({number(figure['min'])} to {number(figure['max'])})"
+        return f"{number(figure['median'])} ({number(figure['low'])} to {number(figure['high'])})"
     return figure if isinstance(figure, str) else number(figure)
 
 

@@ -10,16 +10,17 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A figure that was taken once a round."""
+    """A figure that was taken once a round: its median, and the quartiles, between which half of the rounds lie."""
 
     median: float
-    min: float
-    max: float
+    low: float
+    high: float
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
-        ordered = sorted(values)
-        return cls(statistics.median(ordered), ordered[0], ordered[-1])
+        taken = list(values)
+        low, median, high = statistics.quantiles(taken, n=4, method="inclusive") if len(taken) > 1 else taken * 3
+        return cls(median, low, high)
 
 
 Figure: TypeAlias = Spread | float | int | str
@@ -43,7 +44,7 @@ class Table:
                 {
                     "name": name,
                     **{
-                        column: {"median": figure.median, "min": figure.min, "max": figure.max}
+                        column: {"median": figure.median, "low": figure.low, "high": figure.high}
                         if isinstance(figure, Spread)
                         else figure
                         for column, figure in figures.items()

@@ -35,8 +35,8 @@ class Scale:
 
 
 FULL: Final = Scale(
-    rounds=60,
-    requests=25,
+    rounds=200,
+    requests=7,
     long_rounds=7,
     seconds=4,
     replayed_keys=1000,

@@ -32,8 +32,8 @@ def part(name: str = "inprocess", *, median: float = 0.8, engine: str = "postgre
             {
                 "title": "In process",
                 "rows": [
-                    {"name": "bare", "ms": 1234.5, SPEED: {"median": 1.0, "min": 1.0, "max": 1.0}},
-                    {"name": FIRST, "ms": 12.34, SPEED: {"median": median, "min": 0.5, "max": 0.9}},
+                    {"name": "bare", "ms": 1234.5, SPEED: {"median": 1.0, "low": 1.0, "high": 1.0}},
+                    {"name": FIRST, "ms": 12.34, SPEED: {"median": median, "low": 0.5, "high": 0.9}},
                 ],
             }
         ],

@@ -10,6 +10,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.management import load_command_class
 from django.core.management.base import BaseCommand
+from django.utils.functional import cached_property
 from prometheus_client.metrics import MetricWrapperBase
 
 from django_idempotency import (
@@ -67,7 +68,7 @@ def policy_defaults():
 
 class TestSettings:
     def test_each_has_a_heading(self):
-        properties = {name for name, value in vars(Settings).items() if isinstance(value, property)}
+        properties = {name for name, value in vars(Settings).items() if isinstance(value, cached_property)}
 
         assert set(SETTINGS) == set(checks.SETTING_IDS)
         assert {name.removeprefix("IDEMPOTENCY_").lower() for name in SETTINGS} == properties
