@@ -126,7 +126,7 @@ def table(measured: dict[str, list[Turn]], *, title: str) -> Table:
             turn.first for turn in turns
         ]
         if side.replays:
-            costs[f"{side.name}, {REPLAY}"] = [turn.replay for turn in turns if turn.replay is not None]
+            costs[f"{side.label or side.name}, {REPLAY}"] = [turn.replay for turn in turns if turn.replay is not None]
     bare, atomic = ([turn.first for turn in measured[side.name]] for side in (BARE, ATOMIC))
     return Table(
         title=title,

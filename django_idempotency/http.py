@@ -147,10 +147,11 @@ def fingerprint_of(
         kind, body = b"form", _canonical_form(request, ignored_fields)
     else:
         kind, body = _canonical_body(request, media_type, ignored_fields)
+    query = request.META.get("QUERY_STRING", "")
     return Fingerprint.of(
         (request.method or "").encode(),
         request.path.encode(),
-        _canonical_query(request.META.get("QUERY_STRING", "")),
+        _canonical_query(query) if query else b"",
         media_type.encode(),
         kind,
         body,
@@ -158,8 +159,6 @@ def fingerprint_of(
 
 
 def _canonical_query(query: str) -> bytes:
-    if not query:
-        return b""
     # Bytes that are no UTF-8 come through, percent-encoded or not.
     fields = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
     return canonical_fields((name, value.encode(errors="surrogateescape")) for name, value in fields)

@@ -33,24 +33,22 @@ class _Session:
 
 
 class Call(NamedTuple):
-    """One execution of a statement: what to send, and what before it, so that it has that *name* from then on."""
+    """One execution of a prepared statement: what to send, and what before it if it does not have that *name* yet."""
 
     text: bytes
-    before: bytes = b""
-    name: bytes = b""
+    before: bytes
+    name: bytes
 
 
-def call(raw: psycopg.Connection[Any], statement: str, literals: Sequence[bytes]) -> Call:
-    """Spell *statement*, whose placeholders are `%s`, with *literals* in their place."""
-    if raw.prepare_threshold is None:
-        return Call(statement.encode() % tuple(literals))
+def call(raw: psycopg.Connection[Any], statement: str, literals: Sequence[bytes]) -> Call | None:
+    """Spell *statement*, whose placeholders are `%s`, with *literals* in their place; or return None: not prepared."""
     session = _session(raw)
     name = session.names.get(statement)
     before = b""
     if name is None:
         session.uses[statement] += 1
-        if session.uses[statement] <= raw.prepare_threshold:
-            return Call(statement.encode() % tuple(literals))
+        if raw.prepare_threshold is None or session.uses[statement] <= raw.prepare_threshold:
+            return None
         name = b"idempotency_%d" % next(_numbers)
         parameters = tuple([b"$%d" % number for number in range(1, len(literals) + 1)])
         before = b"PREPARE %s AS %s" % (name, statement.encode() % parameters)

@@ -28,6 +28,11 @@ class Event(Signal):
         self.name = name
         self.level = level
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody would notice a report."""
+        return bool(self.receivers) or logger.isEnabledFor(self.level)
+
     def report(self, operation: Operation | None, **details: Any) -> None:
         """Send the signal, then log it, with its arguments in the record's `idempotency`."""
         self.send_robust(sender=Event, operation=operation, **details)

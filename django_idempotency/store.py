@@ -165,8 +165,9 @@ def _settle(claim: Claim, connection: BaseDatabaseWrapper, *, commit: bool) -> N
             "The handler deleted its own idempotency key, so that its effects could not be remembered. "
             "Delete only expired keys."
         )
-    seconds = time.perf_counter() - claim.started
-    connection.on_commit(lambda: _report(claim, seconds), robust=True)
+    if signals.executed.is_watched or signals.expired.is_watched:
+        seconds = time.perf_counter() - claim.started
+        connection.on_commit(lambda: _report(claim, seconds), robust=True)
 
 
 # Django marks the transaction when a statement fails, and forgets nothing when the error is caught. Whether it was an

@@ -73,12 +73,13 @@ def _send(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Valu
     raw = connection.connection
     with connection.wrap_database_errors, raw.lock:
         escape = pq.Escaping(raw.pgconn).escape_literal
-        call = prepared.call(raw, statement, [_literal(value, escape) for value in values])
-        message = [call.before] if call.before else []
+        literals = [_literal(value, escape) for value in values]
+        call = prepared.call(raw, statement, literals) if raw.prepare_threshold is not None else None
+        message = [call.before] if call and call.before else []
         if raw.pgconn.transaction_status == pq.TransactionStatus.IDLE:
             message.append(_begin(raw))
         written = len(message)
-        message.append(call.text)
+        message.append(call.text if call else statement.encode() % tuple(literals))
         if commit:
             message.append(b"COMMIT")
         raw.pgconn.send_query(b"; ".join(message))
@@ -89,7 +90,7 @@ def _send(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Valu
                 if isinstance(error, errors.InvalidSqlStatementName):
                     prepared.forget(raw)
                 raise error
-        if call.before:
+        if call and call.before:
             prepared.keep(raw, statement, call.name)
         return results[written].command_tuples or 0
 

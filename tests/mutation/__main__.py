@@ -40,6 +40,7 @@ TESTS = {
     "store": ["test_store.py", "test_execution.py", "spec/test_signals.py", "purge/test_tombstones.py"],
     "claims": ["test_claims.py", "test_checks.py::TestTablesRollBack"],
     "wire": ["test_wire.py", "test_claims.py"],
+    "prepared": ["test_wire.py"],
 }
 # Each run needs these; none of them asks for Django's settings.
 LIBRARIES = ["celery", "django.test", "factory", "httpx", "psycopg", "pytest_django.plugin", "requests"]
