@@ -8,22 +8,20 @@ setting, after how many executions a session prepares a statement. (psycopg itse
 Django gives it by default, so that nothing else changes.)
 
 PREPARE goes in the message of the execution that it is for, and outlives its transaction. Whether it has worked is
-known when the answer is there; if it is not, or the session has lost its statements, the next one prepares anew, under
-a name that was never used.
+known when the answer is there; if it is not, or the session has lost its statements, the next one prepares anew. No
+name is ever used twice, so that even in a session that changes hands it is never another statement's.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import psycopg
-
-_numbers: Final = count(1)
 
 
 @dataclass(slots=True)
@@ -49,7 +47,7 @@ def call(raw: psycopg.Connection[Any], statement: str, literals: Sequence[bytes]
         session.uses[statement] += 1
         if raw.prepare_threshold is None or session.uses[statement] <= raw.prepare_threshold:
             return None
-        name = b"idempotency_%d" % next(_numbers)
+        name = b"idempotency_%s" % uuid.uuid4().hex.encode()
         parameters = tuple([b"$%d" % number for number in range(1, len(literals) + 1)])
         before = b"PREPARE %s AS %s" % (name, statement.encode() % parameters)
     return Call(b"EXECUTE %s (%s)" % (name, b", ".join(literals)), before, name)

@@ -134,6 +134,24 @@ class TestExecute:
 
         assert shown == level.name.lower().replace("_", " ")
 
+    @pytest.mark.parametrize(
+        ("option", "value", "begin"),
+        [
+            ("read_only", True, "BEGIN READ ONLY"),
+            ("read_only", False, "BEGIN READ WRITE"),
+            ("deferrable", True, "BEGIN DEFERRABLE"),
+            ("deferrable", False, "BEGIN NOT DEFERRABLE"),
+        ],
+    )
+    def test_transaction_is_of_the_kind_that_the_connection_is_set_to(self, option, value, begin):
+        with connecting_with():
+            connection.ensure_connection()
+            setattr(connection.connection, option, value)
+            with messages() as sent, atomic():
+                wire.execute(connection, "SELECT %s", [1])
+
+        assert sent[0] == f"{begin}; SELECT 1"
+
     @pytest.mark.parametrize("standard_conforming_strings", ["on", "off"])
     @pytest.mark.parametrize(
         ("value", "cast"),
@@ -212,16 +230,6 @@ class TestIsDirect:
             connection.connection.cursor_factory = Cursor
 
             assert not wire.is_direct(connection)
-
-    @pytest.mark.parametrize("option", ["read_only", "deferrable"])
-    def test_transactions_of_a_further_kind_are_begun_by_psycopg(self, option):
-        with connecting_with():
-            connection.ensure_connection()
-            setattr(connection.connection, option, False)
-            with atomic():
-                wire.execute(connection, INSERT, ["a"])
-
-        assert labels() == ["a"]
 
     def test_parameters_bound_by_the_server_are_left_to_it(self):
         with connecting_with(server_side_binding=True):
