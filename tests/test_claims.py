@@ -155,6 +155,18 @@ class TestClaim:
 
         assert together([first, second]) == [True, False]
 
+    @pytest.mark.engine("postgresql")
+    def test_lock_has_the_second_half_of_the_digest_for_its_number(self):
+        with atomic(), connection.cursor() as cursor:
+            claim()
+            cursor.execute(
+                "SELECT classid::bigint << 32 | objid::bigint FROM pg_locks "
+                "WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+            )
+
+            number = int.from_bytes(operation("1").digest.bytes[8:], "big", signed=True)
+            assert cursor.fetchall() == [(number,)]
+
     @pytest.mark.parametrize("claimer", [CLAIMERS[1]], indirect=True)
     def test_only_the_claim_does_not_wait(self, claimer):
         with connection.cursor() as cursor:
@@ -213,6 +225,32 @@ class TestClaim:
         assert (won, completed, again) == (True, True, False)
         assert record is not None
         assert record.response.body == b"\0"
+
+
+class TestHold:
+    @pytest.mark.engine("postgresql")
+    @pytest.mark.django_db(transaction=True)
+    def test_claim_does_not_wait_for_whoever_holds_the_operation(self, gate):
+        def holder():
+            with atomic():
+                claims.hold(connection, operation("1"))
+                pass_gate(gate.path)
+
+        def claimant():
+            visitor = gate.wait()
+            with atomic():
+                won = claim(), claim(2)
+            visitor.open()
+            return won
+
+        assert together([holder, claimant]) == [None, (False, True)]
+
+    @pytest.mark.engine("mariadb", "sqlite")
+    def test_other_engines_need_nothing(self):
+        with atomic(), CaptureQueriesContext(connection) as queries:
+            claims.hold(connection, operation("1"))
+
+        assert len(queries) == 0
 
 
 class TestLookUp:
