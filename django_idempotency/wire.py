@@ -97,14 +97,14 @@ def _send(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Valu
 
 def _begin(raw: psycopg.Connection[Any]) -> bytes:
     """Spell the BEGIN of a transaction of the kind that *raw* is set to."""
-    kind = ""
+    words = ["BEGIN"]
     if raw.isolation_level is not None:
-        kind += f" ISOLATION LEVEL {raw.isolation_level.name.replace('_', ' ')}"
+        words.append(f"ISOLATION LEVEL {raw.isolation_level.name.replace('_', ' ')}")
     if raw.read_only is not None:
-        kind += " READ ONLY" if raw.read_only else " READ WRITE"
+        words.append("READ ONLY" if raw.read_only else "READ WRITE")
     if raw.deferrable is not None:
-        kind += " DEFERRABLE" if raw.deferrable else " NOT DEFERRABLE"
-    return b"BEGIN%s" % kind.encode()
+        words.append("DEFERRABLE" if raw.deferrable else "NOT DEFERRABLE")
+    return " ".join(words).encode()
 
 
 def _literal(value: Value, escape: Callable[[bytes], bytes]) -> bytes:

@@ -135,18 +135,23 @@ class TestExecute:
         assert shown == level.name.lower().replace("_", " ")
 
     @pytest.mark.parametrize(
-        ("option", "value", "begin"),
+        ("options", "begin"),
         [
-            ("read_only", True, "BEGIN READ ONLY"),
-            ("read_only", False, "BEGIN READ WRITE"),
-            ("deferrable", True, "BEGIN DEFERRABLE"),
-            ("deferrable", False, "BEGIN NOT DEFERRABLE"),
+            ({"read_only": True}, "BEGIN READ ONLY"),
+            ({"read_only": False}, "BEGIN READ WRITE"),
+            ({"deferrable": True}, "BEGIN DEFERRABLE"),
+            ({"deferrable": False}, "BEGIN NOT DEFERRABLE"),
+            (
+                {"isolation_level": psycopg.IsolationLevel.SERIALIZABLE, "read_only": True, "deferrable": True},
+                "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE",
+            ),
         ],
     )
-    def test_transaction_is_of_the_kind_that_the_connection_is_set_to(self, option, value, begin):
+    def test_transaction_is_of_the_kind_that_the_connection_is_set_to(self, options, begin):
         with connecting_with():
             connection.ensure_connection()
-            setattr(connection.connection, option, value)
+            for name, value in options.items():
+                setattr(connection.connection, name, value)
             with messages() as sent, atomic():
                 wire.execute(connection, "SELECT %s", [1])
 
