@@ -75,9 +75,9 @@ def _send(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Valu
         escape = pq.Escaping(raw.pgconn).escape_literal
         literals = [_literal(value, escape) for value in values]
         call = prepared.call(raw, statement, literals) if raw.prepare_threshold is not None else None
-        message = [call.before] if call and call.before else []
-        if raw.pgconn.transaction_status == pq.TransactionStatus.IDLE:
-            message.append(_begin(raw))
+        message = [_begin(raw)] if raw.pgconn.transaction_status == pq.TransactionStatus.IDLE else []
+        if call and call.before:
+            message.append(call.before)
         written = len(message)
         message.append(call.text if call else statement.encode() % tuple(literals))
         if commit:

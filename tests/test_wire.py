@@ -280,11 +280,23 @@ class TestPrepared:
         assert kinds == [
             "BEGIN; INSERT; COMMIT",
             "BEGIN; INSERT; COMMIT",
-            "PREPARE; BEGIN; EXECUTE; COMMIT",
+            "BEGIN; PREPARE; EXECUTE; COMMIT",
             "BEGIN; EXECUTE; COMMIT",
             "BEGIN; EXECUTE; COMMIT",
         ]
         assert labels() == list("abcde")
+        assert len(self.names()) == 1
+
+    @pytest.mark.parametrize("level", psycopg.IsolationLevel)
+    def test_transaction_has_the_connections_isolation_level(self, level):
+        connection.ensure_connection()
+        connection.connection.isolation_level = level
+        for label in "abcd":
+            with atomic():
+                self.execute(label)
+                assert value_of("SHOW transaction_isolation") == level.name.lower().replace("_", " ")
+
+        assert labels() == list("abcd")
         assert len(self.names()) == 1
 
     def test_statement_is_prepared_in_the_callers_transaction_too(self):
