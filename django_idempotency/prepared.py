@@ -38,14 +38,17 @@ class Call(NamedTuple):
     name: bytes
 
 
-def call(raw: psycopg.Connection[Any], statement: str, literals: Sequence[bytes]) -> Call | None:
-    """Spell *statement*, whose placeholders are `%s`, with *literals* in their place; or return None: not prepared."""
+def call(raw: psycopg.Connection[Any], statement: str, literals: Sequence[bytes], *, threshold: int) -> Call | None:
+    """Spell *statement*, whose placeholders are `%s`, with *literals* in their place.
+
+    Up to its *threshold*-th execution in this session it is not prepared, and there is None.
+    """
     session = _session(raw)
     name = session.names.get(statement)
     before = b""
     if name is None:
         session.uses[statement] += 1
-        if raw.prepare_threshold is None or session.uses[statement] <= raw.prepare_threshold:
+        if session.uses[statement] <= threshold:
             return None
         name = b"idempotency_%s" % uuid.uuid4().hex.encode()
         parameters = tuple([b"$%d" % number for number in range(1, len(literals) + 1)])

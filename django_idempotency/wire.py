@@ -74,7 +74,8 @@ def _send(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Valu
     with connection.wrap_database_errors, raw.lock:
         escape = pq.Escaping(raw.pgconn).escape_literal
         literals = [_literal(value, escape) for value in values]
-        call = prepared.call(raw, statement, literals) if raw.prepare_threshold is not None else None
+        threshold = raw.prepare_threshold
+        call = None if threshold is None else prepared.call(raw, statement, literals, threshold=threshold)
         message = [_begin(raw)] if raw.pgconn.transaction_status == pq.TransactionStatus.IDLE else []
         if call and call.before:
             message.append(call.before)

@@ -255,6 +255,11 @@ class TestPrepared:
     def execute(label, *, commit=False):
         return wire.execute(connection, INSERT, [label], commit=commit)
 
+    def execute_each(self, labels):
+        for label in labels:
+            with atomic():
+                self.execute(label)
+
     @staticmethod
     def names():
         with connection.cursor() as cursor:
@@ -329,38 +334,28 @@ class TestPrepared:
         assert labels() == [label] * 4
 
     def test_what_failed_while_it_was_prepared_is_prepared_anew(self):
-        for label in "ab":
-            with atomic():
-                self.execute(label)
+        self.execute_each("ab")
         with pytest.raises(IntegrityError), atomic():  # noqa: PT012
             Deferred.objects.create(account_id=404)
             self.execute("lost", commit=True)
-        for label in "cd":
-            with atomic():
-                self.execute(label)
+        self.execute_each("cd")
 
         assert labels() == list("abcd")
         assert len(self.names()) == 2
 
     def test_session_that_has_lost_them_fails_once(self):
-        for label in "abc":
-            with atomic():
-                self.execute(label)
+        self.execute_each("abc")
         connection.cursor().execute("DEALLOCATE ALL")
 
         with pytest.raises(ProgrammingError, match="does not exist"), atomic():
             self.execute("lost")
-        for label in "de":
-            with atomic():
-                self.execute(label)
+        self.execute_each("de")
 
         assert labels() == list("abcde")
         assert len(self.names()) == 1
 
     def test_other_error_loses_nothing(self):
-        for label in "abc":
-            with atomic():
-                self.execute(label)
+        self.execute_each("abc")
         with pytest.raises(IntegrityError), atomic():  # noqa: PT012
             Deferred.objects.create(account_id=404)
             self.execute("lost", commit=True)
@@ -371,13 +366,9 @@ class TestPrepared:
         assert len(self.names()) == 1
 
     def test_new_session_prepares_for_itself(self):
-        for label in "abc":
-            with atomic():
-                self.execute(label)
+        self.execute_each("abc")
         connection.close()
-        for label in "def":
-            with atomic():
-                self.execute(label)
+        self.execute_each("def")
 
         assert labels() == list("abcdef")
         assert len(self.names()) == 1
