@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
 from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 from django.conf import settings
@@ -17,6 +17,10 @@ from django.utils.encoding import force_bytes
 
 _VERSION: Final = b"\x01"
 _SALT: Final = b"django_idempotency.fingerprint"
+# HMAC's constants for SHA-256: the block's length, and what each octet of the key becomes.
+_BLOCK: Final = 64
+_INNER: Final = bytes(octet ^ 0x36 for octet in range(256))
+_OUTER: Final = bytes(octet ^ 0x5C for octet in range(256))
 # The thread's own context would round to its precision, which is the project's, and may differ between workers.
 _EXACT: Final = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[Inexact, InvalidOperation])
 
@@ -34,7 +38,7 @@ class Fingerprint:
     @classmethod
     def of(cls, *parts: bytes) -> Fingerprint:
         """Digest *parts*, each behind its length, so that no two different lists run into the same bytes."""
-        return cls(hashlib.sha256(b"".join([_VERSION, *map(_framed, parts)])).digest())
+        return cls(hashlib.sha256(_VERSION + _framed(*parts)).digest())
 
     def sign(self) -> str:
         """Return what to store: 64 hexadecimal digits."""
@@ -46,13 +50,19 @@ class Fingerprint:
         return any(constant_time_compare(self._signed_with(secret), stored) for secret in secrets)
 
     def _signed_with(self, secret: str | bytes) -> str:
-        return hmac.digest(_derived_key(secret), self.content, "sha256").hex()
+        inner, outer = (state.copy() for state in _keyed_states(secret))
+        inner.update(self.content)
+        outer.update(inner.digest())
+        return outer.hexdigest()
 
 
-# As django.utils.crypto.salted_hmac does, which derives the key anew each time.
+# HMAC (RFC 2104) hashes one block of the key first, inside and outside: that is done once. `hmac` would have OpenSSL
+# look the algorithm up each time, which takes four times as long as all that is left. The key is derived as
+# django.utils.crypto.salted_hmac does it.
 @lru_cache(maxsize=16)
-def _derived_key(secret: str | bytes) -> bytes:
-    return hashlib.sha256(_SALT + force_bytes(secret)).digest()
+def _keyed_states(secret: str | bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
+    key = hashlib.sha256(_SALT + force_bytes(secret)).digest().ljust(_BLOCK, b"\0")
+    return hashlib.sha256(key.translate(_INNER)), hashlib.sha256(key.translate(_OUTER))
 
 
 def canonical_json(body: bytes | str, *, ignored_fields: Collection[str] = ()) -> bytes | None:
@@ -82,11 +92,11 @@ def canonical_fields(fields: Iterable[tuple[str, bytes]], *, ignored_fields: Col
         ((name.encode(errors="surrogateescape"), value) for name, value in fields if name not in ignored_fields),
         key=lambda pair: pair[0],
     )
-    return b"".join(_framed(name) + _framed(value) for name, value in kept)
+    return _framed(*chain.from_iterable(kept))
 
 
-def _framed(part: bytes) -> bytes:
-    return len(part).to_bytes(8, "big") + part
+def _framed(*parts: bytes) -> bytes:
+    return b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
 
 
 def _spell_decimal(number: Decimal) -> dict[str, str]:

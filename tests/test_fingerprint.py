@@ -1,8 +1,11 @@
 """What counts as the same parameters."""
 
 import decimal
+import hashlib
+import hmac
 
 import pytest
+from django.utils.encoding import force_bytes
 
 from django_idempotency.fingerprint import Fingerprint, canonical_fields, canonical_json
 
@@ -35,6 +38,14 @@ class TestFingerprint:
 
         assert fingerprint.sign() != stored
         assert not fingerprint.matches(stored)
+
+    @pytest.mark.parametrize("secret", ["a", b"a", "a" * 1000])
+    def test_is_an_hmac(self, settings, secret):
+        settings.SECRET_KEY = secret
+        fingerprint = Fingerprint.of(b"POST")
+
+        key = hashlib.sha256(b"django_idempotency.fingerprint" + force_bytes(secret)).digest()
+        assert fingerprint.sign() == hmac.new(key, fingerprint.content, "sha256").hexdigest()
 
     def test_rotated_secret_key_does_not_refuse_retries(self, settings):
         fingerprint = Fingerprint.of(b"POST")
