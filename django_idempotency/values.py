@@ -134,11 +134,10 @@ def _digest(namespace: str, scope: str, key: str) -> uuid.UUID:
 
 
 def _hash(*parts: str) -> bytes:
-    digest = hashlib.sha256()
-    for part in parts:
-        encoded = part.encode()
-        digest.update(len(encoded).to_bytes(4, "big") + encoded)
-    return digest.digest()
+    encoded = [part.encode() for part in parts]
+    return hashlib.sha256(
+        b"".join([piece for part in encoded for piece in (len(part).to_bytes(4, "big"), part)])
+    ).digest()
 
 
 def _uuid(content: bytes) -> uuid.UUID:
