@@ -1,6 +1,7 @@
 """The SQL, one function an engine, on the engine itself."""
 
 import json
+import math
 from contextlib import contextmanager
 from datetime import timedelta
 from threading import Barrier
@@ -372,7 +373,7 @@ class TestCompleteAndCommit:
     def test_other_errors_propagate_and_nothing_is_committed(self):
         with pytest.raises(DatabaseError), atomic():  # noqa: PT012
             claim()
-            complete(StoredResponse(status=-1), commit=True)
+            complete(StoredResponse(headers=[("X", math.nan)]), commit=True)  # No JSON that a database takes.
 
         assert not IdempotencyKey.objects.exists()
 

@@ -5,6 +5,8 @@ import uuid
 import django.db.models.deletion
 from django.db import migrations, models
 
+import django_idempotency.models
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -24,17 +26,30 @@ class Migration(migrations.Migration):
                         serialize=False,
                     ),
                 ),
-                ("namespace", models.CharField(help_text="What kind of caller the key came from.", max_length=100)),
-                ("scope", models.CharField(help_text="Whose key it is.", max_length=255)),
-                ("key", models.CharField(help_text="The idempotency key that the client made.", max_length=255)),
-                ("fingerprint", models.CharField(help_text="Keyed digest of the request's parameters.", max_length=64)),
-                ("method", models.CharField(blank=True, max_length=16)),
-                ("path", models.CharField(blank=True, max_length=255)),
+                (
+                    "namespace",
+                    django_idempotency.models.UncheckedCharField(
+                        help_text="What kind of caller the key came from.", max_length=100
+                    ),
+                ),
+                ("scope", django_idempotency.models.UncheckedCharField(help_text="Whose key it is.", max_length=255)),
+                (
+                    "key",
+                    django_idempotency.models.UncheckedCharField(
+                        help_text="The idempotency key that the client made.", max_length=255
+                    ),
+                ),
+                (
+                    "fingerprint",
+                    django_idempotency.models.UncheckedCharField(
+                        help_text="Keyed digest of the request's parameters.", max_length=64
+                    ),
+                ),
+                ("method", django_idempotency.models.UncheckedCharField(blank=True, max_length=16)),
+                ("path", django_idempotency.models.UncheckedCharField(blank=True, max_length=255)),
                 (
                     "status",
-                    models.PositiveSmallIntegerField(
-                        blank=True, help_text="HTTP status of the stored response.", null=True
-                    ),
+                    models.SmallIntegerField(blank=True, help_text="HTTP status of the stored response.", null=True),
                 ),
                 ("headers", models.JSONField(blank=True, default=list, help_text="Stored response headers, as pairs.")),
                 (
