@@ -21,9 +21,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_idempotency import wire
 from django_idempotency.models import IdempotencyKey
 from django_idempotency.values import Operation, Record, StoredResponse
+from django_idempotency.wire import Row
 
-# What a claim inserts: a value for each of _COLUMNS, the digest first.
-Row = Sequence[Any]
 Claimer = Callable[[BaseDatabaseWrapper, Row], bool]
 
 # Lock wait timed out; NOWAIT (MySQL 8).
@@ -58,18 +57,20 @@ _COMPLETION_ON_POSTGRESQL: Final = (
 
 
 def row_of(connection: BaseDatabaseWrapper, operation: Operation, now: datetime) -> Row:
-    """Return what a claim of *operation* inserts, in the engine's terms."""
-    return [
-        operation.digest.hex,
-        operation.namespace,
-        operation.scope,
-        operation.key,
-        operation.fingerprint.sign(),
-        operation.method,
-        operation.path,
-        _moment(connection, now),
-        _moment(connection, now + operation.ttl),
-    ]
+    """Return what a claim of *operation* inserts, in the engine's terms: a value for each of _COLUMNS."""
+    return Row(
+        [
+            operation.digest.hex,
+            operation.namespace,
+            operation.scope,
+            operation.key,
+            operation.fingerprint.sign(),
+            operation.method,
+            operation.path,
+            _moment(connection, now),
+            _moment(connection, now + operation.ttl),
+        ]
+    )
 
 
 def claim(connection: BaseDatabaseWrapper, row: Row) -> bool:
@@ -91,7 +92,7 @@ def claim_on_postgresql(connection: BaseDatabaseWrapper, row: Row) -> bool:
     The lock ends with the transaction, so that a pooler in transaction mode cannot strand it. Its 64 bits are
     the digest's last: two keys that share them are told to come again, and never mixed up.
     """
-    return wire.execute(connection, _CLAIM_ON_POSTGRESQL, [*row, _lock(row[0])]) == 1
+    return wire.execute(connection, _CLAIM_ON_POSTGRESQL, row, _lock(row[0])) == 1
 
 
 def claim_on_mariadb(connection: BaseDatabaseWrapper, row: Row) -> bool:
@@ -200,8 +201,8 @@ def complete(
     headers = json.dumps(list(response.headers))
     completed = _moment(connection, now)
     if connection.vendor == "postgresql":
-        values = [*row, headers, response.status, response.body, completed]
-        return wire.execute(connection, _COMPLETION_ON_POSTGRESQL, values, commit=commit) == 1
+        values = headers, response.status, response.body, completed
+        return wire.execute(connection, _COMPLETION_ON_POSTGRESQL, row, *values, commit=commit) == 1
     body = response.body
     if body is not None:
         body = connection.Database.Binary(body)  # type: ignore[attr-defined]  # every backend has it
@@ -256,8 +257,7 @@ def _lock(digest: str) -> int:
 
 def _moment(connection: BaseDatabaseWrapper, moment: datetime) -> Any:
     """Return *moment* as the engine takes it; for PostgreSQL it is spelled here, once, not for each statement."""
-    value = connection.ops.adapt_datetimefield_value(moment)
-    return str(value) if connection.vendor == "postgresql" else value
+    return str(moment) if connection.vendor == "postgresql" else connection.ops.adapt_datetimefield_value(moment)
 
 
 def _table(connection: BaseDatabaseWrapper) -> str:

@@ -107,13 +107,14 @@ class IdempotencyMixin:
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse a malformed key; let DRF do its checks; then guard the handler that dispatch() is about to call."""
         policy = self._idempotency_policy
-        guards = policy.guards(request.method)
+        method = request.method or ""
+        guards = policy.guards(method)
         try:
             key = self.get_idempotency_key(request) if guards else None
         except IdempotencyError as error:
             raise _refusal(error) from error
         super().initial(request, *args, **kwargs)  # type: ignore[misc]  # the view's, next in line
-        name = (request.method or "").lower()
+        name = method.lower()
         handler = getattr(self, name, None)
         # A decorated handler guards itself, by its own arguments.
         if not guards or handler is None or hasattr(handler, "idempotency_policy"):

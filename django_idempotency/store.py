@@ -19,6 +19,7 @@ from django_idempotency.exceptions import UsageError
 from django_idempotency.models import IdempotencyKey, IdempotencyKeyQuerySet
 from django_idempotency.threads import callers
 from django_idempotency.values import Operation, Record, StoredResponse
+from django_idempotency.wire import Row
 
 # How often one caller claims anew when the database took its transaction back, or the row expired or vanished.
 _CLAIM_ATTEMPTS: Final = 4
@@ -31,7 +32,7 @@ class Claim:
     operation: Operation
     using: str
     won: bool
-    row: claims.Row = ()
+    row: Row = field(default_factory=Row)
     renewed: bool = False
     record: Record | None = None
     started: float = field(default_factory=time.perf_counter)
@@ -64,12 +65,12 @@ def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim
     """
     alias = using or database()
     connection = transaction.get_connection(alias)
-    owns_transaction = not _in_transaction(connection)
-    renewing = False
-    claim = Claim(operation=operation, using=alias, won=False)
+    owns_transaction = renewing = False
+    claim: Claim | None = None
     for _ in range(_CLAIM_ATTEMPTS):
         try:
             with _sole_user(connection), transaction.atomic(using=alias):
+                owns_transaction = not connection.savepoint_ids  # Else it is a savepoint of the caller's.
                 claim = _claim(operation, connection, renewing=renewing)
                 if claim.won:
                     connection.rollback_exc = None  # Django keeps that of an earlier transaction.
@@ -78,7 +79,7 @@ def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim
                         _settle(claim, connection, commit=owns_transaction)
                     return
         except OperationalError as error:
-            if claim.won:
+            if claim is not None and claim.won:
                 raise  # The handler's, or the commit's.
             if claims.is_rolled_back(error) and owns_transaction:
                 continue
@@ -88,7 +89,7 @@ def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim
         renewing = claim.record is not None and claim.record.renewable
         if not renewing:
             break
-    yield claim
+    yield Claim(operation=operation, using=alias, won=False) if claim is None else claim
 
 
 # See Note [Coroutines that share a connection].
@@ -141,14 +142,13 @@ def tables_without_transactions(*, using: str) -> list[str]:
 # meanwhile.
 def _claim(operation: Operation, connection: BaseDatabaseWrapper, *, renewing: bool) -> Claim:
     now = timezone.now()
-    forgotten = now - settings.tombstone_ttl
     locks = connection.features.has_select_for_update
-    expired = renewing and locks and _lock_expired(operation, connection, forgotten)
+    expired = renewing and locks and _lock_expired(operation, connection, now)
     row = claims.row_of(connection, operation, now)
     won = claims.claim(connection, row)
     renewed = False
     # SQLite has no row locks: the claim, lost or won, has locked the database, and must be the first statement.
-    if not won and (expired or (renewing and not locks and _lock_expired(operation, connection, forgotten))):
+    if not won and (expired or (renewing and not locks and _lock_expired(operation, connection, now))):
         _renew(operation, connection, now)
         won = renewed = True
     record = None if won else _look_up(operation, connection, now)
@@ -165,7 +165,7 @@ def _settle(claim: Claim, connection: BaseDatabaseWrapper, *, commit: bool) -> N
             "The handler deleted its own idempotency key, so that its effects could not be remembered. "
             "Delete only expired keys."
         )
-    if signals.executed.is_watched or signals.expired.is_watched:
+    if signals.executed.is_watched or (claim.renewed and signals.expired.is_watched):
         seconds = time.perf_counter() - claim.started
         connection.on_commit(lambda: _report(claim, seconds), robust=True)
 
@@ -196,9 +196,9 @@ def _look_up(operation: Operation, connection: BaseDatabaseWrapper, now: datetim
     return record
 
 
-def _lock_expired(operation: Operation, connection: BaseDatabaseWrapper, forgotten: datetime) -> bool:
+def _lock_expired(operation: Operation, connection: BaseDatabaseWrapper, now: datetime) -> bool:
     nowait = connection.features.has_select_for_update_nowait
-    expired = _row_of(operation, connection).expired(forgotten)
+    expired = _row_of(operation, connection).expired(now - settings.tombstone_ttl)
     return bool(expired.select_for_update(nowait=nowait).values_list("pk"))
 
 

@@ -35,16 +35,24 @@ if TYPE_CHECKING:
 Value = str | bytes | int | None
 
 
-def execute(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Value], *, commit: bool = False) -> int:
+class Row(list[Any]):
+    """Values that several statements take: they are spelled for the first, and not again."""
+
+    literals: list[bytes] | None = None
+
+
+def execute(
+    connection: BaseDatabaseWrapper, statement: str, values: Sequence[Value], *more: Value, commit: bool = False
+) -> int:
     """Execute *statement* in the transaction that Django has opened, and return how many rows it has written.
 
     With *commit*, it is the transaction's last, and Django commits next; unless that would be hidden from somebody,
     the COMMIT goes with it.
     """
     if is_direct(connection):
-        return _send(connection, statement, values, commit=commit)
+        return _send(connection, statement, values, more, commit=commit)
     with connection.cursor() as cursor:
-        cursor.execute(statement, values)
+        cursor.execute(statement, [*values, *more])
         return int(cursor.rowcount)
 
 
@@ -68,12 +76,14 @@ def _is_plain(cursors: type | None) -> bool:
     return psycopg_any.is_psycopg3 and cursors is base.Cursor
 
 
-def _send(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Value], *, commit: bool) -> int:
+def _send(
+    connection: BaseDatabaseWrapper, statement: str, values: Sequence[Value], more: Sequence[Value], *, commit: bool
+) -> int:
     connection.validate_no_broken_transaction()
     raw = connection.connection
     with connection.wrap_database_errors, raw.lock:
         escape = pq.Escaping(raw.pgconn).escape_literal
-        literals = [_literal(value, escape) for value in values]
+        literals = _literals(values, escape) + [_literal(value, escape) for value in more]
         threshold = raw.prepare_threshold
         call = None if threshold is None else prepared.call(raw, statement, literals, threshold=threshold)
         message = [_begin(raw)] if raw.pgconn.transaction_status == pq.TransactionStatus.IDLE else []
@@ -85,12 +95,11 @@ def _send(connection: BaseDatabaseWrapper, statement: str, values: Sequence[Valu
             message.append(b"COMMIT")
         raw.pgconn.send_query(b"; ".join(message))
         results = raw.wait(generators.execute(raw.pgconn))
-        for result in results:
-            if result.status == pq.ExecStatus.FATAL_ERROR:
-                error = errors.error_from_result(result)
-                if isinstance(error, errors.InvalidSqlStatementName):
-                    prepared.forget(raw)
-                raise error
+        if results[-1].status == pq.ExecStatus.FATAL_ERROR:  # After it, there would be none.
+            error = errors.error_from_result(results[-1])
+            if isinstance(error, errors.InvalidSqlStatementName):
+                prepared.forget(raw)
+            raise error
         if call and call.before:
             prepared.keep(raw, statement, call.name)
         return results[written].command_tuples or 0
@@ -106,6 +115,14 @@ def _begin(raw: psycopg.Connection[Any]) -> bytes:
     if raw.deferrable is not None:
         words.append("DEFERRABLE" if raw.deferrable else "NOT DEFERRABLE")
     return " ".join(words).encode()
+
+
+def _literals(values: Sequence[Value], escape: Callable[[bytes], bytes]) -> list[bytes]:
+    if not isinstance(values, Row):
+        return [_literal(value, escape) for value in values]
+    if values.literals is None:
+        values.literals = [_literal(value, escape) for value in values]
+    return values.literals
 
 
 def _literal(value: Value, escape: Callable[[bytes], bytes]) -> bytes:

@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http import HTTPStatus
 
 import psycopg
@@ -64,6 +64,18 @@ class TestExecute:
 
         assert len(sent) == 1
         assert labels() == ["a"]
+
+    @pytest.mark.parametrize("watched", [False, True])
+    def test_row_serves_several_statements(self, watched):
+        row = wire.Row(["a", 1])
+        with atomic():
+            wire.execute(connection, "INSERT INTO app_effect (label, created) SELECT %s, now() WHERE %s = 1", row)
+            with CaptureQueriesContext(connection) if watched else nullcontext():
+                wire.execute(
+                    connection, "INSERT INTO app_effect (label, created) SELECT %s || %s || %s, now()", row, "b"
+                )
+
+        assert labels() == ["a", "a1b"]
 
     def test_request_sends_no_more_messages_than_its_handler_in_atomic(self):
         def handler(request):
