@@ -32,6 +32,8 @@ _PG_LOCK_NOT_AVAILABLE: Final = "55P03"
 _MYSQL_ROLLED_BACK: Final = frozenset({1213, 1020})
 # Serialization failure; deadlock.
 _PG_ROLLED_BACK: Final = frozenset({"40001", "40P01"})
+# The prepared statement is not there.
+_PG_UNPREPARED: Final = "26000"
 # A read transaction cannot become a write transaction, since another has written meanwhile.
 _SQLITE_BUSY_SNAPSHOT: Final = 517
 
@@ -222,13 +224,18 @@ def tables_without_transactions(connection: BaseDatabaseWrapper) -> list[str]:
         return [name for (name,) in cursor.fetchall()]
 
 
-def is_lock_refused(error: OperationalError) -> bool:
+def is_unprepared(error: DatabaseError) -> bool:
+    """Tell whether the statement was not prepared in this session after all: the connection prepares no more."""
+    return _code(error) == _PG_UNPREPARED
+
+
+def is_lock_refused(error: DatabaseError) -> bool:
     """Tell whether the database did not give a row's lock at once: another transaction is at it."""
     code = _code(error)
     return code in _MYSQL_LOCKED or code == _PG_LOCK_NOT_AVAILABLE
 
 
-def is_rolled_back(error: OperationalError) -> bool:
+def is_rolled_back(error: DatabaseError) -> bool:
     """Tell whether the database gave up this transaction for another's sake: the same again may succeed."""
     code = _code(error)
     return code in _MYSQL_ROLLED_BACK or code in _PG_ROLLED_BACK or code == _SQLITE_BUSY_SNAPSHOT

@@ -8,8 +8,12 @@ setting, after how many executions a session prepares a statement. (psycopg itse
 Django gives it by default, so that nothing else changes.)
 
 PREPARE goes in the message of the execution that it is for, and outlives its transaction. Whether it has worked is
-known when the answer is there; if it is not, or the session has lost its statements, the next one prepares anew. No
-name is ever used twice, so that even in a session that changes hands it is never another statement's.
+known when the answer is there; if it is not, the next one prepares anew. No name is ever used twice, so that even in a
+session that changes hands it is never another statement's.
+
+Should there be such a pooler after all, the first statement of a transaction will be missed some time, when nothing has
+been done yet: the claim is made again, and the connection prepares no more. A later one cannot be missed: it is
+prepared only behind a first one that was there, in the same transaction, hence in the same session.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 class _Session:
     uses: Counter[str] = field(default_factory=Counter)
     names: dict[str, bytes] = field(default_factory=dict)
+    given_up: bool = False
 
 
 class Call(NamedTuple):
@@ -38,17 +43,19 @@ class Call(NamedTuple):
     name: bytes
 
 
-def call(raw: psycopg.Connection[Any], statement: str, literals: Sequence[bytes], *, threshold: int) -> Call | None:
+def call(raw: psycopg.Connection[Any], statement: str, literals: Sequence[bytes]) -> Call | None:
     """Spell *statement*, whose placeholders are `%s`, with *literals* in their place.
 
-    Up to its *threshold*-th execution in this session it is not prepared, and there is None.
+    If it is not to be prepared, or not yet, there is None.
     """
     session = _session(raw)
+    if session.given_up:
+        return None
     name = session.names.get(statement)
     before = b""
     if name is None:
         session.uses[statement] += 1
-        if session.uses[statement] <= threshold:
+        if session.uses[statement] <= (raw.prepare_threshold or 0):
             return None
         name = b"idempotency_%s" % uuid.uuid4().hex.encode()
         parameters = tuple([b"$%d" % number for number in range(1, len(literals) + 1)])
@@ -61,9 +68,9 @@ def keep(raw: psycopg.Connection[Any], statement: str, name: bytes) -> None:
     _session(raw).names[statement] = name
 
 
-def forget(raw: psycopg.Connection[Any]) -> None:
-    """Prepare everything anew: the session has lost it."""
-    _session(raw).names.clear()
+def give_up(raw: psycopg.Connection[Any]) -> None:
+    """Prepare nothing any more: the session has lost it, or is another one."""
+    _session(raw).given_up = True
 
 
 def _session(raw: psycopg.Connection[Any]) -> _Session:

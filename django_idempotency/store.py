@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from django.db import OperationalError, router, transaction
+from django.db import DatabaseError, OperationalError, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
@@ -78,10 +78,10 @@ def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim
                     if claim.settled:
                         _settle(claim, connection, commit=owns_transaction)
                     return
-        except OperationalError as error:
+        except DatabaseError as error:
             if claim is not None and claim.won:
                 raise  # The handler's, or the commit's.
-            if claims.is_rolled_back(error) and owns_transaction:
+            if claims.is_unprepared(error) or (claims.is_rolled_back(error) and owns_transaction):
                 continue
             if claims.is_lock_refused(error):
                 break

@@ -36,9 +36,13 @@ Value = str | bytes | int | None
 
 
 class Row(list[Any]):
-    """Values that several statements take: they are spelled for the first, and not again."""
+    """Values that several statements of one transaction take: they are spelled for the first, and not again.
+
+    Where that is prepared, so may the others be: see Note [Prepared where the project says so].
+    """
 
     literals: list[bytes] | None = None
+    is_prepared: bool | None = None
 
 
 def execute(
@@ -51,6 +55,8 @@ def execute(
     """
     if is_direct(connection):
         return _send(connection, statement, values, more, commit=commit)
+    if isinstance(values, Row):
+        values.is_prepared = False
     with connection.cursor() as cursor:
         cursor.execute(statement, [*values, *more])
         return int(cursor.rowcount)
@@ -84,8 +90,10 @@ def _send(
     with connection.wrap_database_errors, raw.lock:
         escape = pq.Escaping(raw.pgconn).escape_literal
         literals = _literals(values, escape) + [_literal(value, escape) for value in more]
-        threshold = raw.prepare_threshold
-        call = None if threshold is None else prepared.call(raw, statement, literals, threshold=threshold)
+        call = None
+        if raw.prepare_threshold is not None and isinstance(values, Row) and values.is_prepared is not False:
+            call = prepared.call(raw, statement, literals)
+            values.is_prepared = call is not None
         message = [_begin(raw)] if raw.pgconn.transaction_status == pq.TransactionStatus.IDLE else []
         if call and call.before:
             message.append(call.before)
@@ -98,7 +106,7 @@ def _send(
         if results[-1].status == pq.ExecStatus.FATAL_ERROR:  # After it, there would be none.
             error = errors.error_from_result(results[-1])
             if isinstance(error, errors.InvalidSqlStatementName):
-                prepared.forget(raw)
+                prepared.give_up(raw)
             raise error
         if call and call.before:
             prepared.keep(raw, statement, call.name)

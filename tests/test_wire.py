@@ -265,7 +265,7 @@ class TestPrepared:
 
     @staticmethod
     def execute(label, *, commit=False):
-        return wire.execute(connection, INSERT, [label], commit=commit)
+        return wire.execute(connection, INSERT, wire.Row([label]), commit=commit)
 
     def execute_each(self, labels):
         for label in labels:
@@ -332,7 +332,7 @@ class TestPrepared:
         for label in "abcd":
             with atomic():
                 self.execute(label)
-                wire.execute(connection, "DELETE FROM app_effect WHERE label = %s", [label])
+                wire.execute(connection, "DELETE FROM app_effect WHERE label = %s", wire.Row([label]))
 
         assert labels() == []
         assert len(self.names()) == 2
@@ -355,16 +355,36 @@ class TestPrepared:
         assert labels() == list("abcd")
         assert len(self.names()) == 2
 
-    def test_session_that_has_lost_them_fails_once(self):
+    def test_session_that_has_lost_them_prepares_no_more(self):
         self.execute_each("abc")
         connection.cursor().execute("DEALLOCATE ALL")
 
         with pytest.raises(ProgrammingError, match="does not exist"), atomic():
             self.execute("lost")
-        self.execute_each("de")
+        self.execute_each("defg")
 
-        assert labels() == list("abcde")
-        assert len(self.names()) == 1
+        assert labels() == list("abcdefg")
+        assert self.names() == []
+
+    def test_statement_is_prepared_only_behind_one_that_is(self):
+        delete = "DELETE FROM app_effect WHERE label = %s"
+        for label in "abcd":
+            with atomic():
+                row = wire.Row([label])
+                with connection.execute_wrapper(lambda execute, *args: execute(*args)):
+                    wire.execute(connection, INSERT, row)
+                wire.execute(connection, delete, row)
+
+        assert labels() == []
+        assert self.names() == []
+
+    def test_what_several_rows_do_not_share_is_not_prepared(self):
+        for label in "abcd":
+            with atomic():
+                wire.execute(connection, INSERT, [label])
+
+        assert labels() == list("abcd")
+        assert self.names() == []
 
     def test_other_error_loses_nothing(self):
         self.execute_each("abc")
@@ -397,3 +417,21 @@ class TestPrepared:
 
         assert labels() == ["a"] * 5
         assert len(self.names()) == 2
+
+    @pytest.mark.parametrize("within", [nullcontext, atomic])
+    def test_operation_that_misses_its_statements_runs_all_the_same(self, within):
+        def handler(request):
+            effect("a")
+            return HttpResponse(status=201)
+
+        view = function(handler)
+        for number in range(5):
+            send(view, key=f"k{number}")
+        connection.cursor().execute("DEALLOCATE ALL")
+        with within():
+            answers = [send(view, key=key) for key in ("new", "new", "k0")]
+
+        assert [answer.status_code for answer in answers] == [201] * 3
+        assert ["Idempotent-Replayed" in answer for answer in answers] == [False, True, True]
+        assert labels() == ["a"] * 6
+        assert self.names() == []

@@ -122,9 +122,13 @@ class TestKilledServer:
 @pytest.mark.tool("pgbouncer")
 @pytest.mark.engine("postgresql")
 class TestPgBouncer:
-    def test_leaves_every_order_carried_out_once(self, weather, server_of_its_own):
+    @pytest.mark.parametrize("options", [{}, {"prepare_threshold": 1}], ids=str)
+    def test_leaves_every_order_carried_out_once(self, weather, server_of_its_own, options):
         bank = Bank(server_of_its_own.settings)
 
-        with pgbouncer(server_of_its_own) as pooler, serving(pooler.settings) as gunicorn:
+        with (
+            pgbouncer(server_of_its_own) as pooler,
+            serving({**pooler.settings, "OPTIONS": options}) as gunicorn,
+        ):
             crashes = [pooler.kill_pooler, bank.cut_session]
             assert weather.brew(gunicorn, bank, paths=PATHS, faults=faults(), acts=crashes) == []
