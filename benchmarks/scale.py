@@ -37,8 +37,8 @@ class Scale:
 FULL: Final = Scale(
     rounds=200,
     requests=7,
-    long_rounds=7,
-    seconds=4,
+    long_rounds=40,
+    seconds=1,
     replayed_keys=1000,
     clients=64,
     growth_rows=(10_000, 1_000_000, 10_000_000),
