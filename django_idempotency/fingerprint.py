@@ -50,7 +50,8 @@ class Fingerprint:
         return any(constant_time_compare(self._signed_with(secret), stored) for secret in secrets)
 
     def _signed_with(self, secret: str | bytes) -> str:
-        inner, outer = (state.copy() for state in _keyed_states(secret))
+        inner, outer = _keyed_states(secret)
+        inner, outer = inner.copy(), outer.copy()
         inner.update(self.content)
         outer.update(inner.digest())
         return outer.hexdigest()

@@ -69,7 +69,7 @@ def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim
     claim: Claim | None = None
     for _ in range(_CLAIM_ATTEMPTS):
         try:
-            with _sole_user(connection), transaction.atomic(using=alias):
+            with _SoleUser(connection), transaction.atomic(using=alias):
                 owns_transaction = not connection.savepoint_ids  # Else it is a savepoint of the caller's.
                 claim = _claim(operation, connection, renewing=renewing)
                 if claim.won:
@@ -93,21 +93,24 @@ def claimed(operation: Operation, *, using: str | None = None) -> Iterator[Claim
 
 
 # See Note [Coroutines that share a connection].
-@contextmanager
-def _sole_user(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    users: list[object] = connection.__dict__.setdefault("_idempotency_users", [])
-    names = callers()
-    if users and users[-1] is not None and users[-1] not in names:
-        raise UsageError(
-            "Another task's operation is open on this thread's database connection, and the two would share one "
-            "transaction. Await one after the other; or give each a thread of its own, outside of a request: "
-            "async with asgiref.sync.ThreadSensitiveContext(): ..."
-        )
-    users.append(names[-1] if names else None)
-    try:
-        yield
-    finally:
-        users.pop()
+class _SoleUser:
+    """A block in which no other task's operation may use *connection*."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.users: list[object] = connection.__dict__.setdefault("_idempotency_users", [])
+
+    def __enter__(self) -> None:
+        names = callers()
+        if self.users and self.users[-1] is not None and self.users[-1] not in names:
+            raise UsageError(
+                "Another task's operation is open on this thread's database connection, and the two would share one "
+                "transaction. Await one after the other; or give each a thread of its own, outside of a request: "
+                "async with asgiref.sync.ThreadSensitiveContext(): ..."
+            )
+        self.users.append(names[-1] if names else None)
+
+    def __exit__(self, *raised: object) -> None:
+        self.users.pop()
 
 
 def is_rerunnable(error: OperationalError, *, using: str | None = None) -> bool:
