@@ -378,7 +378,25 @@ class TestPrepared:
         assert labels() == []
         assert self.names() == []
 
-    def test_what_several_rows_do_not_share_is_not_prepared(self):
+    def test_statement_is_not_prepared_behind_one_that_is_not_yet(self):
+        delete = "DELETE FROM app_effect WHERE label = %s"
+        for label in "abcd":
+            with atomic():
+                wire.execute(connection, delete, wire.Row([label]))
+        with messages() as sent, atomic():
+            row = wire.Row(["e"])
+            wire.execute(connection, INSERT, row)
+            wire.execute(connection, delete, row)
+
+        assert len(self.names()) == 1
+        assert not any("EXECUTE" in message for message in sent)
+
+    def test_threshold_0_prepares_at_once(self):
+        with connecting_with(prepare_threshold=0):
+            self.execute_each("a")
+            assert len(self.names()) == 1
+
+    def test_values_of_one_statement_alone_are_not_prepared(self):
         for label in "abcd":
             with atomic():
                 wire.execute(connection, INSERT, [label])
