@@ -5,6 +5,7 @@ import math
 from contextlib import contextmanager
 from datetime import timedelta
 from threading import Barrier
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, OperationalError, connection, connections, transaction
@@ -373,7 +374,8 @@ class TestCompleteAndCommit:
     def test_other_errors_propagate_and_nothing_is_committed(self):
         with pytest.raises(DatabaseError), atomic():  # noqa: PT012
             claim()
-            complete(StoredResponse(headers=[("X", math.nan)]), commit=True)  # No JSON that a database takes.
+            headers: Any = [("X", math.nan)]  # No JSON that a database takes.
+            complete(StoredResponse(headers=headers), commit=True)
 
         assert not IdempotencyKey.objects.exists()
 
