@@ -31,7 +31,7 @@ def measure(scale: Scale) -> list[Table]:
         for side in sides():
             server = stack.enter_context(serving(side))
             turns[side.name] = partial(take_turn, server, primed(server, scale), scale)
-        measured = interleaved(turns, rounds=scale.long_rounds, warm_up=0)
+        measured = interleaved(turns, rounds=scale.http_rounds, warm_up=0)
     return [table(measured)]
 
 
@@ -46,14 +46,16 @@ def primed(server: Server, scale: Scale) -> str:
 
 def take_turn(server: Server, prefix: str, scale: Scale) -> Turn:
     fresh = fresh_prefix()
-    first = load(server.url, seconds=scale.seconds, connections=CONNECTIONS, prefix=fresh)
+    first = load(server.url, seconds=scale.http_seconds, connections=CONNECTIONS, prefix=fresh)
     assert_answered(server, first)
     # Those whose answers wrk did not wait for are made, too: on each connection one answered, and one begun.
     unread = payments(fresh) - first.requests
     assert 0 <= unread <= 2 * CONNECTIONS, f"{server.side.name}: {first}, and {unread} payments more"
     if not server.side.replays:
         return Turn(first, None)
-    replay = load(server.url, seconds=scale.seconds, connections=CONNECTIONS, prefix=prefix, keys=scale.replayed_keys)
+    replay = load(
+        server.url, seconds=scale.http_seconds, connections=CONNECTIONS, prefix=prefix, keys=scale.replayed_keys
+    )
     assert_answered(server, replay)
     made = payments(prefix)
     assert made == scale.replayed_keys, f"{server.side.name} made {made} payments for {scale.replayed_keys} keys"

@@ -11,7 +11,8 @@ class Scale:
     """Numbers of rounds, of what is done in one turn, and of what there is to begin with.
 
     - *rounds*, *requests*: in process, where one side's turn is as many requests.
-    - *long_rounds*, *seconds*: over HTTP, where it takes as long.
+    - *http_rounds*, *http_seconds*: over HTTP, where it takes as long.
+    - *long_rounds*, *seconds*: of contention and uploads; and how long nothing disturbs what a purge disturbs.
     - *replayed_keys*: how many keys are replayed over and over.
     - *clients*: how many contend.
     - *growth_rows*, *sized_keys*: how many keys there are before, and how many are made to see what they take.
@@ -22,6 +23,8 @@ class Scale:
 
     rounds: int
     requests: int
+    http_rounds: int
+    http_seconds: float
     long_rounds: int
     seconds: float
     replayed_keys: int
@@ -37,8 +40,10 @@ class Scale:
 FULL: Final = Scale(
     rounds=200,
     requests=7,
-    long_rounds=40,
-    seconds=1,
+    http_rounds=40,
+    http_seconds=1,
+    long_rounds=7,
+    seconds=4,
     replayed_keys=1000,
     clients=64,
     growth_rows=(10_000, 1_000_000, 10_000_000),
@@ -51,6 +56,8 @@ FULL: Final = Scale(
 QUICK: Final = Scale(
     rounds=2,
     requests=3,
+    http_rounds=1,
+    http_seconds=1,
     long_rounds=1,
     seconds=1,
     replayed_keys=20,
@@ -66,4 +73,6 @@ QUICK: Final = Scale(
 
 def scale(*, quick: bool, rounds: int | None) -> Scale:
     chosen = QUICK if quick else FULL
-    return chosen if rounds is None else replace(chosen, rounds=rounds, long_rounds=rounds, purge_rounds=rounds)
+    if rounds is None:
+        return chosen
+    return replace(chosen, rounds=rounds, http_rounds=rounds, long_rounds=rounds, purge_rounds=rounds)
