@@ -38,7 +38,7 @@ class Fingerprint:
     @classmethod
     def of(cls, *parts: bytes) -> Fingerprint:
         """Digest *parts*, each behind its length, so that no two different lists run into the same bytes."""
-        return cls(hashlib.sha256(_VERSION + _framed(*parts)).digest())
+        return cls(hashlib.sha256(_VERSION + framed(parts)).digest())
 
     def sign(self) -> str:
         """Return what to store: 64 hexadecimal digits."""
@@ -93,11 +93,12 @@ def canonical_fields(fields: Iterable[tuple[str, bytes]], *, ignored_fields: Col
         ((name.encode(errors="surrogateescape"), value) for name, value in fields if name not in ignored_fields),
         key=lambda pair: pair[0],
     )
-    return _framed(*chain.from_iterable(kept))
+    return framed(chain.from_iterable(kept))
 
 
-def _framed(*parts: bytes) -> bytes:
-    return b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
+def framed(parts: Iterable[bytes], *, octets: int = 8) -> bytes:
+    """Return *parts*, each behind its length in so many octets: no two different lists run into the same bytes."""
+    return b"".join([piece for part in parts for piece in (len(part).to_bytes(octets, "big"), part)])
 
 
 def _spell_decimal(number: Decimal) -> dict[str, str]:

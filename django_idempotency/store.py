@@ -120,10 +120,7 @@ def is_rerunnable(error: OperationalError, *, using: str | None = None) -> bool:
 
 def in_transaction(*, using: str | None = None) -> bool:
     """Tell whether a transaction of the caller's is open on the keys' database."""
-    return _in_transaction(transaction.get_connection(using or database()))
-
-
-def _in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    connection = transaction.get_connection(using or database())
     return bool(connection.in_atomic_block or not connection.get_autocommit())
 
 

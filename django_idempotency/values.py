@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final, Generic, Protocol, TypeVar
 
 from django_idempotency.exceptions import UsageError
-from django_idempotency.fingerprint import Fingerprint
+from django_idempotency.fingerprint import Fingerprint, framed
 from django_idempotency.keys import KEY_MAX_LENGTH
 
 T = TypeVar("T")
@@ -134,10 +134,7 @@ def _digest(namespace: str, scope: str, key: str) -> uuid.UUID:
 
 
 def _hash(*parts: str) -> bytes:
-    encoded = [part.encode() for part in parts]
-    return hashlib.sha256(
-        b"".join([piece for part in encoded for piece in (len(part).to_bytes(4, "big"), part)])
-    ).digest()
+    return hashlib.sha256(framed([part.encode() for part in parts], octets=4)).digest()
 
 
 def _uuid(content: bytes) -> uuid.UUID:
