@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import Permission
-from django.db import IntegrityError, models
+from django.db import IntegrityError, connection, models
 from django.utils import timezone
 
 from django_idempotency.models import IdempotencyKey, IdempotentRun, IdempotentStep
@@ -127,3 +127,22 @@ class TestNames:
         assert str(IdempotencyKey(key="key")) == "key"
         assert str(IdempotentRun(pk=UUID(int=7))) == str(UUID(int=7))
         assert str(IdempotentStep(name="charge")) == "charge"
+
+
+@pytest.mark.django_db
+class TestColumns:
+    @pytest.mark.parametrize(
+        "limit",
+        [
+            pytest.param(None, marks=pytest.mark.engine("postgresql")),
+            pytest.param(SCOPE_MAX_LENGTH, marks=pytest.mark.engine("mariadb")),
+        ],
+    )
+    def test_texts_are_limited_where_the_database_asks_for_it(self, limit):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT character_maximum_length FROM information_schema.columns "
+                "WHERE table_name = %s AND column_name = 'scope'",
+                [IdempotencyKey._meta.db_table],
+            )
+            assert {found for (found,) in cursor.fetchall()} == {limit}
