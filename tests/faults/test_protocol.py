@@ -18,7 +18,7 @@ from django.db import connection, connections
 from django.utils import timezone
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.errors import Flaky
+from hypothesis.errors import Flaky, FlakyFailure
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from django_idempotency.models import IdempotencyKey
@@ -274,8 +274,9 @@ def search(factory: Any) -> None:
     while True:
         try:
             run_state_machine_as_test(factory, settings=settings(bounded(30), max_examples=30, stateful_step_count=25))
-        except Flaky as error:  # A failure that a machine did not meet when it did the same before.
-            raise error.__context__ or error
+        except Flaky as error:  # It did not fail when the same was done before, or again: show what failed.
+            shown = error.exceptions[0] if isinstance(error, FlakyFailure) else error.__context__
+            raise shown or error from None
         if time.monotonic() - started >= SECONDS:
             return
 
@@ -302,3 +303,21 @@ class TestProtocol:
         with pytest.raises(AssertionError, match="no order explains"):
             machine.send(drawn=[request])
         assert effects() == ["1", "2"]
+
+
+class TestSearch:
+    @pytest.mark.parametrize("run", [1, 20])
+    def test_shows_what_failed_once(self, run):
+        runs = count(1)
+
+        class Machine(RuleBasedStateMachine):
+            def __init__(self) -> None:
+                super().__init__()
+                self.run = next(runs)
+
+            @rule(number=st.integers())
+            def fail(self, number: int) -> None:
+                assert self.run != run, "what failed"
+
+        with pytest.raises(AssertionError, match="what failed"):
+            search(Machine)
