@@ -28,17 +28,13 @@ class Goal:
 
 
 FIRST, REPLAY, SPEED = "django-idempotency, first", "django-idempotency, replay", "speed / atomic"
-PREPARED: Final = "django-idempotency, prepared, first"
 MANY: Final = "10,000,000 keys"
 GOALS: Final = (
     Goal(part="inprocess", row=FIRST, column=SPEED, least=0.75),
-    Goal(part="inprocess", row=PREPARED, column=SPEED, least=0.75),
     Goal(part="inprocess", row=REPLAY, column=SPEED, least=1.0),
     Goal(part="http", row=FIRST, column=SPEED, least=0.85),
-    Goal(part="http", row=PREPARED, column=SPEED, least=0.85),
     Goal(part="http", row=REPLAY, column=SPEED, least=1.0),
     Goal(part="latency", row=FIRST, column=SPEED, least=0.9),
-    Goal(part="latency", row=PREPARED, column=SPEED, least=0.9),
     Goal(part="growth", row=MANY, column="time / least keys", most=1.15),
     Goal(part="growth", row=MANY, column="replay, time / least keys", most=1.15),
 )

@@ -98,7 +98,7 @@ def sizes(scale: Scale) -> Table:
     """Let each side remember as many keys, and look at its tables."""
     rows: dict[str, dict[str, Figure]] = {}
     for side in sides():
-        if side.replays and not side.prepares:
+        if side.replays and side.prepares:
             before = bytes_on_disk(tables_of(side))
             Client(side).take_turn(Stopwatch(), scale.sized_keys)
             rows[side.name] = bytes_a_key(side, scale.sized_keys, before)

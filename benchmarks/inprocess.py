@@ -16,7 +16,7 @@ from django.test import override_settings
 from benchmarks.database import backend_pid
 from benchmarks.payment import payment
 from benchmarks.project.models import Payment
-from benchmarks.project.sides import ATOMIC, BARE, PREPARE_THRESHOLD, Side, sides
+from benchmarks.project.sides import ATOMIC, BARE, Side, sides
 from benchmarks.results import Spread, Table
 from benchmarks.rounds import Cost, Stopwatch, interleaved
 from benchmarks.scale import Scale
@@ -43,8 +43,7 @@ class Client:
     def take_turn(self, stopwatch: Stopwatch, requests: int) -> Turn:
         """Make so many payments, then replay them, if the side knows keys."""
         if connection.vendor == "postgresql":
-            connection.ensure_connection()
-            connection.connection.prepare_threshold = PREPARE_THRESHOLD if self.side.prepares else None
+            connection.settings_dict["OPTIONS"] = {} if self.side.prepares else {"prepare_threshold": None}
         keys = [str(uuid.uuid4()) for _ in range(requests)]
         first = self.first(stopwatch, keys)
         return Turn(first, self.replay(stopwatch, keys) if self.side.replays else None)

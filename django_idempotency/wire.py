@@ -38,7 +38,7 @@ Value = str | bytes | int | None
 class Row(list[Any]):
     """Values that several statements of one transaction take: they are spelled for the first, and not again.
 
-    Where that is prepared, so may the others be: see Note [Prepared where the project says so].
+    Where that is prepared, so may the others be: see Note [Prepared where nobody is in between].
     """
 
     literals: list[bytes] | None = None
@@ -90,15 +90,16 @@ def _send(
     with connection.wrap_database_errors, raw.lock:
         escape = pq.Escaping(raw.pgconn).escape_literal
         literals = _literals(values, escape) + [_literal(value, escape) for value in more]
-        call = None
-        if raw.prepare_threshold is not None and isinstance(values, Row) and values.is_prepared is not False:
-            call = prepared.call(raw, statement, literals)
-            values.is_prepared = call is not None
+        if isinstance(values, Row) and values.is_prepared is not False:
+            call = prepared.call(connection, statement, literals)
+            values.is_prepared = bool(call.name)
+        else:
+            call = prepared.plain(statement, literals)
         message = [_begin(raw)] if raw.pgconn.transaction_status == pq.TransactionStatus.IDLE else []
-        if call and call.before:
+        if call.before:
             message.append(call.before)
         written = len(message)
-        message.append(call.text if call else statement.encode() % tuple(literals))
+        message.append(call.text)
         if commit:
             message.append(b"COMMIT")
         raw.pgconn.send_query(b"; ".join(message))
@@ -108,8 +109,8 @@ def _send(
             if isinstance(error, errors.InvalidSqlStatementName):
                 prepared.give_up(raw)
             raise error
-        if call and call.before:
-            prepared.keep(raw, statement, call.name)
+        if call.before:
+            prepared.keep(raw, statement, call, results[written - 1])
         return results[written].command_tuples or 0
 
 

@@ -278,14 +278,30 @@ class TestPrepared:
             cursor.execute("SELECT name FROM pg_prepared_statements WHERE name LIKE 'idempotency%'")
             return [name for (name,) in cursor.fetchall()]
 
-    def test_nothing_is_prepared_unless_the_project_says_so(self):
+    def test_nothing_is_prepared_where_the_project_says_so(self):
         with connecting_with(prepare_threshold=None), messages() as sent:
-            for _ in range(10):
-                with atomic():
-                    self.execute("a")
+            self.execute_each("abcdefghij")
             assert self.names() == []
 
-        assert not any("PREPARE" in message for message in sent)
+        assert not any("PREPARE" in message or "pg_backend_pid" in message for message in sent)
+
+    def test_without_a_word_of_the_project_five_executions_come_first(self, monkeypatch):
+        monkeypatch.delitem(connection.settings_dict["OPTIONS"], "prepare_threshold")
+        self.execute_each("abcde")
+        assert self.names() == []
+
+        self.execute_each("f")
+        assert len(self.names()) == 1
+        assert labels() == list("abcdef")
+
+    def test_nothing_is_prepared_where_another_process_serves_than_was_told(self, monkeypatch):
+        monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", 1)  # As a pooler does.
+        with messages() as sent:
+            self.execute_each("abcdef")
+
+        assert labels() == list("abcdef")
+        assert self.names() == []
+        assert sum("SELECT pg_backend_pid() = 1;" in message for message in sent) == 1
 
     def test_statement_is_prepared_after_so_many_executions_and_once(self):
         with messages() as sent:
@@ -293,10 +309,10 @@ class TestPrepared:
                 with atomic():
                     assert self.execute(label, commit=True) == 1
 
-        kinds = [re.sub(" idempotency_.*?(?=; |$)| INTO.*?(?=; |$)", "", message) for message in sent]
+        kinds = [re.sub(" idempotency_.*?(?=; |$)| INTO.*?(?=; |$)| = .*?(?=; |$)", "", message) for message in sent]
         assert kinds == [
             "BEGIN; INSERT; COMMIT",
-            "BEGIN; INSERT; COMMIT",
+            "BEGIN; SELECT pg_backend_pid(); INSERT; COMMIT",
             "BEGIN; PREPARE; EXECUTE; COMMIT",
             "BEGIN; EXECUTE; COMMIT",
             "BEGIN; EXECUTE; COMMIT",
@@ -379,21 +395,19 @@ class TestPrepared:
         assert self.names() == []
 
     def test_statement_is_not_prepared_behind_one_that_is_not_yet(self):
-        delete = "DELETE FROM app_effect WHERE label = %s"
-        for label in "abcd":
-            with atomic():
-                wire.execute(connection, delete, wire.Row([label]))
-        with messages() as sent, atomic():
-            row = wire.Row(["e"])
-            wire.execute(connection, INSERT, row)
-            wire.execute(connection, delete, row)
+        prepared = []
+        for label in "abc":
+            with messages() as sent, atomic():
+                row = wire.Row([label])
+                wire.execute(connection, INSERT, row)
+                wire.execute(connection, "DELETE FROM app_effect WHERE label = %s", row)
+            prepared.append(["PREPARE" in message for message in sent[:2]])
 
-        assert len(self.names()) == 1
-        assert not any("EXECUTE" in message for message in sent)
+        assert prepared == [[False, False], [False, False], [True, True]]
 
-    def test_threshold_0_prepares_at_once(self):
+    def test_threshold_0_asks_at_once(self):
         with connecting_with(prepare_threshold=0):
-            self.execute_each("a")
+            self.execute_each("ab")
             assert len(self.names()) == 1
 
     def test_values_of_one_statement_alone_are_not_prepared(self):

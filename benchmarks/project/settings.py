@@ -9,7 +9,7 @@ from pathlib import Path
 
 from environ import Env
 
-from benchmarks.project.sides import OURS_PREPARED, PREPARE_THRESHOLD, sides
+from benchmarks.project.sides import OURS_UNPREPARED, sides
 
 _server = Env.db_url_config(os.environ["BENCHMARK_URL"])
 _own = {**_server, "NAME": os.environ["BENCHMARK_DATABASE"], "CONN_MAX_AGE": None}
@@ -20,8 +20,8 @@ if _own["ENGINE"].endswith("sqlite3"):
         "timeout": 30,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
-if os.environ.get("BENCHMARK_SIDE") == OURS_PREPARED.name:
-    _own["OPTIONS"] = {"prepare_threshold": PREPARE_THRESHOLD}
+if os.environ.get("BENCHMARK_SIDE") == OURS_UNPREPARED.name:
+    _own["OPTIONS"] = {"prepare_threshold": None}
 DATABASES = {"default": _own, "server": _server}
 
 # Without DEBUG, Django would mail errors instead of writing them.

@@ -17,7 +17,7 @@ class Side:
     - *app*: what the project installs for it.
     - *middleware*: what each of its requests passes, and those of no other side.
     - *replays*: it knows idempotency keys.
-    - *prepares*: its connection has `prepare_threshold` set, which PostgreSQL alone knows.
+    - *prepares*: PostgreSQL may prepare its statements; if not, `prepare_threshold` forbids it, as a pooler would.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Side:
     app: str = ""
     middleware: tuple[str, ...] = ()
     replays: bool = False
-    prepares: bool = False
+    prepares: bool = True
 
     @property
     def path(self) -> str:
@@ -38,9 +38,8 @@ ATOMIC: Final = Side(name="atomic", label="bare in atomic()", view="benchmarks.p
 OURS: Final = Side(
     name="django-idempotency", view="benchmarks.project.views.OurView", app="django_idempotency", replays=True
 )
-PREPARE_THRESHOLD: Final = 5  # psycopg's own default
-OURS_PREPARED: Final = replace(
-    OURS, name="django-idempotency-prepared", label="django-idempotency, prepared", prepares=True
+OURS_UNPREPARED: Final = replace(
+    OURS, name="django-idempotency-unprepared", label="django-idempotency, unprepared", prepares=False
 )
 PEERS: Final = (
     Side(
@@ -71,6 +70,6 @@ def sides() -> list[Side]:
     is_postgresql = os.environ.get("BENCHMARK_URL", "").startswith("postgres")
     return [
         side
-        for side in (BARE, ATOMIC, OURS, OURS_PREPARED, *PEERS)
-        if (not side.app or find_spec(side.app)) and (is_postgresql or not side.prepares)
+        for side in (BARE, ATOMIC, OURS, OURS_UNPREPARED, *PEERS)
+        if (not side.app or find_spec(side.app)) and (is_postgresql or side.prepares)
     ]

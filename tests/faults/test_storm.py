@@ -1,10 +1,12 @@
 """Storms on a real server: whatever dies, each order is carried out once, and its client gets to know it."""
 
+from contextlib import closing
 from typing import Any
 
 import pytest
 from django.db import connection
 
+from django_idempotency import wire
 from tests.faults.bank import Bank
 from tests.faults.cluster import cluster, pgbouncer
 from tests.faults.servers import serving
@@ -132,3 +134,20 @@ class TestPgBouncer:
         ):
             crashes = [pooler.kill_pooler, bank.cut_session]
             assert weather.brew(gunicorn, bank, paths=PATHS, faults=faults(), acts=crashes) == []
+
+    def test_its_sessions_prepare_nothing(self, server_of_its_own):
+        with pgbouncer(server_of_its_own) as pooler:
+            prepared = [self.prepared(settings) for settings in (server_of_its_own.settings, pooler.settings)]
+
+        assert prepared == [1, 0]
+
+    @staticmethod
+    def prepared(settings):
+        """Execute a statement ten times, and return how many the sessions have prepared."""
+        wrapper = connection.copy()
+        wrapper.settings_dict.update(settings)
+        with closing(wrapper), wrapper.cursor() as cursor:
+            for number in range(10):
+                wire.execute(wrapper, "SELECT %s", wire.Row([number]), commit=True)
+            cursor.execute("SELECT count(*) FROM pg_prepared_statements")
+            return cursor.fetchone()[0]
