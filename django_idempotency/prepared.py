@@ -64,8 +64,9 @@ def call(connection: BaseDatabaseWrapper, statement: str, literals: Sequence[byt
         return plain(statement, literals)
     if session.prepares is None:
         session.uses += 1
-        question = b"SELECT pg_backend_pid() = %d" % raw.info.backend_pid
-        return plain(statement, literals)._replace(before=question if session.uses >= threshold else b"")
+        asks = session.uses >= threshold
+        question = b"SELECT pg_backend_pid() = %d" % raw.info.backend_pid if asks else b""
+        return plain(statement, literals)._replace(before=question)
     name = session.names.get(statement)
     before = b""
     if name is None:
