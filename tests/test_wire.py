@@ -467,3 +467,24 @@ class TestPrepared:
         assert ["Idempotent-Replayed" in answer for answer in answers] == [False, True, True]
         assert labels() == ["a"] * 6
         assert self.names() == []
+
+    def test_operation_that_loses_its_statements_midway_rolls_back_and_its_retry_runs(self):
+        lossy = [True]
+
+        def handler(request):
+            effect("a")
+            if lossy and request.headers["Idempotency-Key"] == "new":
+                lossy.clear()
+                connection.cursor().execute("DEALLOCATE ALL")
+            return HttpResponse(status=201)
+
+        view = function(handler)
+        for number in range(5):
+            send(view, key=f"k{number}")
+        assert send(view, key="new").status_code == 500
+        assert labels() == ["a"] * 5
+
+        answers = [send(view, key="new") for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [201, 201]
+        assert ["Idempotent-Replayed" in answer for answer in answers] == [False, True]
+        assert labels() == ["a"] * 6
