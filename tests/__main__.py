@@ -3,7 +3,7 @@
 Exit status 0 means that it ran, and passed, on every engine that was asked for. No test may be
 skipped here: what does not apply to an engine is deselected by its marker.
 
-TEST_COVERAGE=1 measures coverage, into the files that COVERAGE_FILE names.
+TEST_COVERAGE names engines on which coverage is measured, into the files that COVERAGE_FILE names.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def run(name: str, pytest_arguments: Sequence[str]) -> Result:
     print(f"\n{name}", flush=True)
     started = time.monotonic()
     command = [sys.executable, "-m", "pytest", *pytest_arguments]
-    if os.environ.get("TEST_COVERAGE"):
+    if name in os.environ.get("TEST_COVERAGE", "").split(","):
         command[1:1] = ["-m", "coverage", "run"]
     report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="idempotency-") as directory:
