@@ -344,6 +344,18 @@ class TestPrepared:
         assert labels() == ["e"]
         assert len(self.names()) == 1
 
+    def test_statement_is_for_the_schema_that_is_searched_now(self):
+        self.execute_each("abc")
+        with atomic(), connection.cursor() as cursor:
+            cursor.execute("CREATE SCHEMA tenant")
+            cursor.execute("CREATE TABLE tenant.app_effect (LIKE public.app_effect INCLUDING ALL)")
+            cursor.execute("SET LOCAL search_path TO tenant")
+            self.execute("d")
+            assert value_of("SELECT array_agg(label) FROM tenant.app_effect") == ["d"]
+            assert value_of("SELECT array_agg(label) FROM public.app_effect") == ["a", "b", "c"]
+            assert len(self.names()) == 1
+            set_rollback(True)
+
     def test_each_statement_has_its_own(self):
         for label in "abcd":
             with atomic():
