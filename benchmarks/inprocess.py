@@ -43,7 +43,9 @@ class Client:
     def take_turn(self, stopwatch: Stopwatch, requests: int) -> Turn:
         """Make so many payments, then replay them, if the side knows keys."""
         if connection.vendor == "postgresql":
-            connection.settings_dict["OPTIONS"] = {} if self.side.prepares else {"prepare_threshold": None}
+            options = connection.settings_dict["OPTIONS"]
+            options.pop("prepare_threshold", None)
+            options.update({} if self.side.prepares else {"prepare_threshold": None})
         keys = [str(uuid.uuid4()) for _ in range(requests)]
         first = self.first(stopwatch, keys)
         return Turn(first, self.replay(stopwatch, keys) if self.side.replays else None)

@@ -21,7 +21,7 @@ if _own["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 if os.environ.get("BENCHMARK_SIDE") == OURS_UNPREPARED.name:
-    _own["OPTIONS"] = {"prepare_threshold": None}
+    _own["OPTIONS"] = {**_own.get("OPTIONS", {}), "prepare_threshold": None}
 DATABASES = {"default": _own, "server": _server}
 
 # Without DEBUG, Django would mail errors instead of writing them.
